@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
-demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Pictures`
+demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Images`
 	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos "$$PHOTOS") $(if $(PORT),--port $(PORT))
 
 test: $(READY) browser  ## everything but slow, gpu and hub tests, in three processes (JOBS=0: in one, without workers)

@@ -1,6 +1,6 @@
 """Composed retrieval by a tiny vision-language model with random weights, before and after minutes of training.
 
-Pack `composed`: a picture and a change in words ("as a flat drawing without shading") find the changed picture among those
+Pack `composed`: an image and a change in words ("as a flat drawing without shading") find the changed image among those
 of the test split, whose concepts no training pair shows. The registered test model (VLM2Vec's way of reading, 0.1 million
 weights) goes through `zoo.training.train` as any model does; this equals
 
@@ -41,5 +41,5 @@ def main() -> None:
         [old.way, old.kind or "all", old.queries, *(f"{old.recall[k]:.3f} → {new.recall[k]:.3f}" for k in old.recall)]
         for old, new in zip(before, evaluate_composed(model), strict=True)
     ]
-    title = f"{MODEL}: {STEPS} steps of {BATCH} triplets in {seconds:.0f} s; {before[0].images} pictures ranked"
+    title = f"{MODEL}: {STEPS} steps of {BATCH} triplets in {seconds:.0f} s; {before[0].images} images ranked"
     table(title, ["asked by", "change", "queries", *(f"recall@{k}" for k in before[0].recall)], rows)

@@ -1,7 +1,7 @@
-"""How often the first picture of a query to try is right, by how far it stands above the rest: why MARGIN is what it is.
+"""How often the first image of a query to try is right, by how far it stands above the rest: why MARGIN is what it is.
 
 Galleries are drawn from the validation photos; a word counts where some caption of the gallery holds it, and its first
-picture is right where one of its own captions does.
+image is right where one of its own captions does.
 """
 
 import random

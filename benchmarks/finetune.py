@@ -185,10 +185,10 @@ def tuned(base: str | Path, data: dict[str, Path], recipe: "Recipe", out: Path) 
 def without_artist(folder: Path) -> Path:
     """zoo-mini-v1's recipe, shortened, at 64 px alone, on everything but fxemoji.
 
-    The text tower is distilled from a text model and sees no picture; pictures begin at random weights.
+    The text tower is distilled from a text model and sees no image; images begin at random weights.
     """
     from zoo.training import recipes, train
-    from zoo.training.recipes.mini import Pictures, PictureSize, Regression
+    from zoo.training.recipes.mini import Images, ImageSize, Regression
 
     from zoo.registry import build_model
     from zoo.tables import PACKS, READERS
@@ -204,9 +204,9 @@ def without_artist(folder: Path) -> Path:
     image = model.towers[0].encoder
     image.transform = replace(image.transform, size=(SCRATCH_SIDE, SCRATCH_SIDE))
     model.spec = replace(model.spec, image_size=SCRATCH_SIDE)
-    plan = Pictures(
+    plan = Images(
         store_size=SCRATCH_SIDE + SCRATCH_SIDE // 8,
-        sizes=(PictureSize(SCRATCH_SIDE, 1.0),),
+        sizes=(ImageSize(SCRATCH_SIDE, 1.0),),
         colour_captions=0.25,
         tint=0.08,
     )
@@ -215,7 +215,7 @@ def without_artist(folder: Path) -> Path:
         "batch_size": 128,
         "warmup": 40,
         "ema": 0.98,
-        "pictures": plan,
+        "images": plan,
     }
     recipe = recipes.zoo_mini_v1(
         regression=Regression(size=SCRATCH_SIDE), checkpoint_every=50, save_as="float32", **changes
@@ -234,7 +234,7 @@ def emoji_pairs(split: str, vendor: str) -> "list[Pair]":
 
 
 def artist_recipes() -> "dict[str, Recipe]":
-    """From gentle to thorough, all weights or those of pictures alone."""
+    """From gentle to thorough, all weights or those of images alone."""
     from zoo.training import recipes
 
     seen = {"holdout": 0.0, "checkpoint_every": 100}
@@ -261,7 +261,7 @@ def region_pairs(split: str, sources: tuple[str, ...] = ("composed", "bccd")) ->
     rows = read_pack("regions", split)
     most = SCENES if split == "train" else None
     for row in (row for source in sources for row in [r for r in rows if r["source"] == source][:most]):
-        picture = Image.open(io.BytesIO(row["image"])).convert("RGB")
+        image = Image.open(io.BytesIO(row["image"])).convert("RGB")
         seen: set[str] = set()
         for region in row["regions"]:
             caption = region["caption"]
@@ -269,7 +269,7 @@ def region_pairs(split: str, sources: tuple[str, ...] = ("composed", "bccd")) ->
                 continue
             seen.add(caption)
             x0, y0, x1, y1 = (round(edge) for edge in region["box"])
-            crop = picture.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
+            crop = image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
             # The file keeps the source as the data set: the parts of the test split are told by it.
             pairs.append(Pair(Item(image=crop), Item(text=caption), group=caption, dataset=row["source"]))
     return pairs
@@ -287,7 +287,7 @@ def region_parts(train: "list[Pair]", test: "list[Pair]") -> "dict[str, list[Pai
 
 
 def region_recipes() -> "dict[str, Recipe]":
-    """The default, and what may suit a new kind of picture better."""
+    """The default, and what may suit a new kind of image better."""
     from zoo.training import recipes
 
     seen = {"holdout": 0.0, "checkpoint_every": 100}

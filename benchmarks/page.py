@@ -1,4 +1,4 @@
-"""The page over 5,000 pictures: from the start to the first visit, eight visits at once, one more picture, and a search.
+"""The page over 5,000 images: from the start to the first visit, eight visits at once, one more image, and a search.
 
 A visit is everything that a browser asks for until the gallery is shown, as one recorded visit in Chromium has it: at the
 browser's pace, which is what a visitor sees, and bare, without the pauses in which the browser is at work, which is what the
@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.visits import Visit, together
 
-PICTURES = int(os.environ.get("PAGE_PICTURES", "5000"))
+IMAGES = int(os.environ.get("PAGE_IMAGES", "5000"))
 VISITORS = 8
 SEARCHES = 20
 
@@ -28,7 +28,7 @@ def main() -> None:
     """Prints a table."""
     with tempfile.TemporaryDirectory(prefix="zoo-page-") as place:
         photos = Path(place) / "photos"
-        _draw(photos, PICTURES)
+        _draw(photos, IMAGES)
         environment = {**os.environ, "XDG_CACHE_HOME": place}
         rows = []
         for what in ("start, nothing embedded yet", "start, vectors kept"):
@@ -36,7 +36,7 @@ def main() -> None:
                 rows.append((f"{what}: until the page answers", page.seconds))
                 if what.endswith("kept"):
                     rows += _visits(page) + _uses(page, photos)
-        print(f"{PICTURES:,} pictures, zoo-mini")
+        print(f"{IMAGES:,} images, zoo-mini")
         for name, seconds in rows:
             print(f"{name:<62} {seconds:8.3f} s")
 
@@ -48,12 +48,12 @@ def _draw(folder: Path, count: int) -> None:
     folder.mkdir()
     sources = []
     for pair in open_pairs("pack:photos", split="val"):
-        with Image.open(io.BytesIO(pair.query.image)) as picture:
-            sources.append(picture.convert("RGB"))
+        with Image.open(io.BytesIO(pair.query.image)) as image:
+            sources.append(image.convert("RGB"))
     for number in range(count):
-        picture, shift = sources[number % len(sources)], number // len(sources)
-        edge = (shift, shift, picture.width - shift, picture.height - shift)
-        picture.crop(edge).save(folder / f"{number:05d}.jpg", quality=85)
+        image, shift = sources[number % len(sources)], number // len(sources)
+        edge = (shift, shift, image.width - shift, image.height - shift)
+        image.crop(edge).save(folder / f"{number:05d}.jpg", quality=85)
 
 
 class _Page:
@@ -76,7 +76,7 @@ class _Page:
 
 
 def _visits(page: _Page) -> list[tuple[str, float]]:
-    rows = [("first visit in Chromium, until the pictures are shown", Visit.recorded(page.url).seconds)]
+    rows = [("first visit in Chromium, until the images are shown", Visit.recorded(page.url).seconds)]
     visit = Visit.recorded(page.url)  # again: what the page makes once is made
     for paced, how in ((True, "at a browser's pace"), (False, "bare")):
         visit.made(paced=paced)
@@ -109,7 +109,7 @@ def _uses(page: _Page, photos: Path) -> list[tuple[str, float]]:
     return [
         ("a search, asked by a program and answered", statistics.median(searches)),
         ("a search, as the page tells it", statistics.median(told)),
-        ("one picture more in the folder, indexed", added),
+        ("one image more in the folder, indexed", added),
     ]
 
 

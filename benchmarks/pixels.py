@@ -1,4 +1,4 @@
-"""Decode and resize of one picture on one core, and how far the pixels are from PIL's."""
+"""Decode and resize of one image on one core, and how far the pixels are from PIL's."""
 
 import tempfile
 from functools import partial

@@ -1,4 +1,4 @@
-"""`zoo serve` under load: 32 clients send 2,000 requests of pictures and texts, against `encode` of the same items offline."""
+"""`zoo serve` under load: 32 clients send 2,000 requests of images and texts, against `encode` of the same items offline."""
 
 import base64
 import http.client
@@ -22,7 +22,7 @@ CLIENTS, REQUESTS = 32, 2_000
 TEXTS = 8  # of a text request; every fourth request is one
 
 
-def pictures(count: int = 64) -> list[bytes]:
+def make_images(count: int = 64) -> list[bytes]:
     """JPEG files of 640x480, no two alike."""
     from PIL import Image
 
@@ -64,7 +64,7 @@ def measure(title: str, name: str, count: int, clients: int = CLIENTS) -> None:
     """Prints requests/s, items/s, their share of offline, latencies and failures of one model."""
     import zoo
 
-    bodies, items = requests(pictures(), count)
+    bodies, items = requests(make_images(), count)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -110,7 +110,7 @@ def measure(title: str, name: str, count: int, clients: int = CLIENTS) -> None:
 
 
 def main() -> None:
-    """zoo-mini, where a request costs as much as a picture; and a ViT-B/32 with random weights, where the model costs."""
+    """zoo-mini, where a request costs as much as an image; and a ViT-B/32 with random weights, where the model costs."""
     import zoo
 
     measure("zoo-mini", "zoo-mini", REQUESTS)

@@ -1,6 +1,6 @@
 """A contrastive step at large batches: seconds and peak memory, ours against open_clip's loss and sentence-transformers'.
 
-All candidates train the same small dual tower (4 blocks of ViT-tiny at 64 px, a 2-layer BERT of width 192) on the same pictures and
+All candidates train the same small dual tower (4 blocks of ViT-tiny at 64 px, a 2-layer BERT of width 192) on the same images and
 texts with the same optimiser, each in a process of its own, in turn. Memory is the largest resident size above that
 after the model and the data were there.
 """
@@ -137,7 +137,7 @@ def dual_tower():
 
 
 def inputs(model, count: int):
-    """Pictures as uint8 and texts as token ids, as the encoders read them."""
+    """Images as uint8 and texts as token ids, as the encoders read them."""
     import torch
 
     from zoo.inputs.item import Item

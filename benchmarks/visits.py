@@ -52,7 +52,7 @@ class Visit:
 
     @classmethod
     def recorded(cls, url: str) -> "Visit":
-        """A first visit in Chromium, nothing in its cache, until the pictures are shown."""
+        """A first visit in Chromium, nothing in its cache, until the images are shown."""
         from playwright.sync_api import sync_playwright
         from zoo.demos.screenshot import CHROMIUM_FLAGS, find_chromium
 

@@ -68,16 +68,16 @@ def build(size: str, dtype: torch.dtype = torch.float32, device: str = "cpu") ->
 
 
 def items_of(count: int) -> list[Item]:
-    """Texts, pictures and both, of mixed lengths and sizes, in no order; one picture in eight comes twice, as questions do."""
+    """Texts, images and both, of mixed lengths and sizes, in no order; one image in eight comes twice, as questions do."""
     rng = np.random.default_rng(0)
     texts = [text[:600] for text in realistic_texts(count)]
     found = []
     for i, text in enumerate(texts):
         width, height = (int(side) for side in rng.integers(60, 200, 2))
-        picture = np.random.default_rng(i // 2).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image = np.random.default_rng(i // 2).integers(0, 256, (height, width, 3), dtype=np.uint8)
         if i % 4 == 0 and found and found[-1].image is not None:
-            picture = found[-1].image
-        found.append([Item(text=text), Item(text=text[:80], image=picture), Item(image=picture)][i % 3])
+            image = found[-1].image
+        found.append([Item(text=text), Item(text=text[:80], image=image), Item(image=image)][i % 3])
     return [found[i] for i in rng.permutation(count)]
 
 
@@ -102,15 +102,13 @@ class AuthorsLoop:
         for start in range(0, len(items), batch_size):
             part = items[start : start + batch_size]
             processor = self.encoder.processor
-            texts, pictures = [], []
+            texts, images = [], []
             for item in part:
                 content = [("image", item.image)] if item.image is not None else []
                 content += [("text", item.text)] if item.text is not None else []
                 texts.append(self.encoder.prompt.render(content, self.encoder.format, item.instruction or ""))
-                pictures += [torch.from_numpy(item.image).permute(2, 0, 1)] if item.image is not None else []
-            batch = processor(
-                text=texts, images=pictures or None, padding=True, padding_side="left", return_tensors="pt"
-            )
+                images += [torch.from_numpy(item.image).permute(2, 0, 1)] if item.image is not None else []
+            batch = processor(text=texts, images=images or None, padding=True, padding_side="left", return_tensors="pt")
             batch = batch.to(self.device)
             positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
             batch["position_ids"] = positions.expand(3, *positions.shape)

@@ -19,22 +19,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_freed()
     parser = argparse.ArgumentParser(
         prog="python -m zoo.demos",
-        description="Open a web page that searches pictures by what they show.",
-        epilog="Example: python -m zoo.demos zoo-mini --photos ~/Pictures",
+        description="Open a web page that searches images by what they show.",
+        epilog="Example: python -m zoo.demos zoo-mini --photos ~/Images",
     )
     parser.add_argument(
         "model", nargs="?", help="a name of `zoo list`, or a folder (default: what made --vectors, else zoo-mini)"
     )
     parser.add_argument(
-        "--photos", action="append", default=[], metavar="DIR", help="search the pictures of this folder too"
+        "--photos", action="append", default=[], metavar="DIR", help="search the images of this folder too"
     )
-    parser.add_argument("--vectors", metavar="DIR", help="search what `zoo embed` made of pictures")
-    parser.add_argument("--root", metavar="DIR", help="where the pictures of --vectors are")
+    parser.add_argument("--vectors", metavar="DIR", help="search what `zoo embed` made of images")
+    parser.add_argument("--root", metavar="DIR", help="where the images of --vectors are")
     parser.add_argument("--allow-outside", action="store_true", help="they may lie anywhere on this machine")
     parser.add_argument(
         "--page", metavar="NAME", help="what is shown at first: search, compose or regions (point at a thing)"
     )
-    parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
+    parser.add_argument("--no-samples", action="store_true", help="leave out the images that come with the packages")
     parser.add_argument("--port", type=int, help="where to listen (default, and 0: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--share", action="store_true", help="make a public link (needs a network)")

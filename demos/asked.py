@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KINDS: tuple["Modality", ...] = ("image", "video", "audio", "document")
 IN_WORDS = {"image": "images", "video": "videos", "audio": "recordings", "document": "PDFs", "text": "words"}
-# A file is read as the first of these that the model reads: a video without pictures for it as its sound.
+# A file is read as the first of these that the model reads: a video without images for it as its audio.
 _READ_AS = {"video": ("video", "audio"), "image": ("image", "video")}
 
 
@@ -58,7 +58,7 @@ def read_as(model: "Embedder", kind: str) -> str:
 
 
 def input_of(model: "Embedder", path: Path) -> Item:
-    """A file as what the model reads of it: a video as its sound, and an animation as a video, where it reads those alone.
+    """A file as what the model reads of it: a video as its audio, and an animation as a video, where it reads those alone.
 
     Raises:
         InputError: the file is none that the zoo knows. UnsupportedInputError: or none that the model reads.

@@ -49,7 +49,7 @@ class Models:
         self._loading = threading.Lock()
 
     def choices(self) -> list[tuple[str, str]]:
-        """(label, name) of the models that read pictures: those at hand first, then few good ones, then the others.
+        """(label, name) of the models that read images: those at hand first, then few good ones, then the others.
 
         A label says what a download takes, the licence, and the languages of texts.
         """

@@ -1,4 +1,4 @@
-"""Composed search: a reference picture and words that say what is to be different ("the same but in blue")."""
+"""Composed search: a reference image and words that say what is to be different ("the same but in blue")."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +8,9 @@ import gradio as gr
 
 from zoo.evaluation.instructions import TASKS
 
-from .gallery import Picture, sample_pictures
+from .gallery import GalleryFile, sample_images
 from .registry import register_demo
-from .widgets import answered, api_text, how_many, picture_input, results_gallery, score_bars, slider
+from .widgets import answered, api_text, how_many, image_input, results_gallery, score_bars, slider
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 EXAMPLES = (("summit.jpg", "in black and white"), ("chelsea.png", "walking"), ("astronaut.png", "inside a spacecraft"))
 WELCOME = {
     "title": "Nothing asked yet",
-    "note": "Add a picture, say what is to be different, and press Search; or click one of the examples.",
+    "note": "Add an image, say what is to be different, and press Search; or click one of the examples.",
 }
 
 
 @register_demo("compose")
 def build(
     model: "Embedder",
-    gallery: "Gallery | Sequence[Picture] | None" = None,
+    gallery: "Gallery | Sequence[GalleryFile] | None" = None,
     *,
     models: "Models | None" = None,
     local: bool = True,
@@ -56,10 +56,10 @@ def build(
 
 
 def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
-    """Reference picture, words, instruction; returns the components that show results."""
+    """Reference image, words, instruction; returns the components that show results."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
-            picture = picture_input("Start from", height=220, elem_id="reference")
+            image = image_input("Start from", height=220, elem_id="reference")
             words = gr.Textbox(
                 label="What is to be different?",
                 placeholder="the same but in blue",
@@ -78,24 +78,24 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
                     value="",
                     allow_custom_value=True,
                     label="Instruction",
-                    info="For models that read picture and words as one sequence: a task of MMEB, or your own words.",
+                    info="For models that read image and words as one sequence: a task of MMEB, or your own words.",
                     elem_id="instruction",
                 )
                 share = slider(
-                    "Weight of the picture",
+                    "Weight of the image",
                     0,
                     1,
                     value=0.5,
                     step=0.05,
-                    info="For models that read them apart and add the vectors: 1 is the picture alone, 0 the words alone.",
+                    info="For models that read them apart and add the vectors: 1 is the image alone, 0 the words alone.",
                 )
         with gr.Column(scale=2, min_width=300):
-            found = results_gallery("Pictures", search.browse(), columns=3, elem_id="both-results")
+            found = results_gallery("Images", search.browse(), columns=3, elem_id="both-results")
         with gr.Column(scale=1, min_width=220):
             top_k, bars = how_many(), score_bars("Scores", WELCOME, elem_id="both-scores")
     call = {
         "fn": search.by_both,
-        "inputs": [picture, words, instruction, share, top_k, own],
+        "inputs": [image, words, instruction, share, top_k, own],
         "outputs": [found, bars],
         "show_progress_on": [found, bars],
         "concurrency_id": "search",
@@ -103,7 +103,7 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
     events = [words.submit(**call, api_name="search_by_both", api_description=api_text(search.by_both))]
     if examples is not None:
         picked = examples.click(
-            lambda row: (row[0], row[1]), examples, [picture, words], api_visibility="private", show_progress="hidden"
+            lambda row: (row[0], row[1]), examples, [image, words], api_visibility="private", show_progress="hidden"
         )
         events.append(picked.then(**call, api_visibility="private"))
     for event in events:
@@ -112,9 +112,9 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
 
 
 def _examples(search: "Search") -> gr.Dataset | None:
-    by_name = {picture.path.name: picture for picture in sample_pictures()}
+    by_name = {image.path.name: image for image in sample_images()}
     samples = [[str(search.thumbnails.of(by_name[name])), words] for name, words in EXAMPLES if name in by_name]
     if not samples:
         return None
     parts = [gr.Image(visible=False), gr.Textbox(visible=False)]
-    return gr.Dataset(components=parts, samples=samples, headers=["Picture", "Change"], label="Try", type="values")
+    return gr.Dataset(components=parts, samples=samples, headers=["GalleryFile", "Change"], label="Try", type="values")

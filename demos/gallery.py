@@ -1,4 +1,4 @@
-"""Where the demo's pictures come from, how they are embedded, and the thumbnails that the page may show."""
+"""Where the demo's images come from, how they are embedded, and the thumbnails that the page may show."""
 
 import hashlib
 import os
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from zoo import Embedder
 
 THUMBNAIL_SIDE = 512
-MAX_PICTURES = 20_000
+MAX_FILES = 20_000
 SUFFIXES = {"image": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES, "audio": AUDIO_SUFFIXES, "document": DOCUMENT_SUFFIXES}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of a gallery: the file it is in, and words for screen readers and captions."""
+class GalleryFile:
+    """One file of a gallery, an image in most: the file it is in, and words for screen readers and captions."""
 
     path: Path
     caption: str
@@ -47,7 +47,7 @@ class Refused:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures and their vectors `(n, dim)`, row for row, in the space of the model called `model`.
+    """Images and their vectors `(n, dim)`, row for row, in the space of the model called `model`.
 
     With late interaction a list of `(tokens, dim)`.
 
@@ -56,56 +56,58 @@ class Gallery:
     """
 
     model: str
-    pictures: tuple[Picture, ...]
+    files: tuple[GalleryFile, ...]
     vectors: "Tensor | list[Tensor]"
     refused: tuple[Refused, ...] = ()
     seconds: float = 0.0
     embedded: int = 0
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.files)
 
     def points(self, rows: Sequence[int]) -> "Tensor":
-        """One vector `(dim,)` for each of these pictures: their own, or the mean of their tokens'."""
+        """One vector `(dim,)` for each of these images: their own, or the mean of their tokens'."""
         import torch
 
         return torch.stack([self.vectors[row].reshape(-1, self.vectors[row].shape[-1]).mean(0) for row in rows])
 
     def only(self, rows: Sequence[int]) -> "Gallery":
-        """These pictures with their vectors."""
+        """These images with their vectors."""
         vectors = (
             self.vectors[list(rows)] if not isinstance(self.vectors, list) else [self.vectors[row] for row in rows]
         )
-        return Gallery(self.model, tuple(self.pictures[row] for row in rows), vectors)
+        return Gallery(self.model, tuple(self.files[row] for row in rows), vectors)
 
     def with_those_of(self, other: "Gallery") -> "Gallery":
-        """These pictures, then those of another gallery of the same model."""
+        """These images, then those of another gallery of the same model."""
         import torch
 
         both = isinstance(self.vectors, list)
         vectors = [*self.vectors, *other.vectors] if both else torch.cat([self.vectors, other.vectors])
-        return replace(self, pictures=self.pictures + other.pictures, vectors=vectors)
+        return replace(self, files=self.files + other.files, vectors=vectors)
 
     def __deepcopy__(self, memo: object) -> "Gallery":
         return self  # immutable, and Gradio copies what it keeps for a visitor
 
 
-def sample_pictures() -> list[Picture]:
-    """The pictures that come with the installed packages; a package that is absent gives none."""
-    return [Picture(path, sample.caption) for path, sample in installed(SAMPLES)]
+def sample_images() -> list[GalleryFile]:
+    """The images that come with the installed packages; a package that is absent gives none."""
+    return [GalleryFile(path, sample.caption) for path, sample in installed(SAMPLES)]
 
 
-def example_queries() -> list[Picture]:
-    """Shipped pictures that are in no gallery, to search with."""
-    return [Picture(path, sample.caption) for path, sample in installed(EXAMPLES)]
+def example_queries() -> list[GalleryFile]:
+    """Shipped images that are in no gallery, to search with."""
+    return [GalleryFile(path, sample.caption) for path, sample in installed(EXAMPLES)]
 
 
-def walk_pictures(folder: Path, *, limit: int = MAX_PICTURES) -> tuple[list[Picture], list[Refused]]:
+def walk_images(folder: Path, *, limit: int = MAX_FILES) -> tuple[list[GalleryFile], list[Refused]]:
     """`walk_files` of images alone."""
     return walk_files(folder, ("image",), limit=limit)
 
 
-def walk_files(folder: Path, kinds: Sequence[str], *, limit: int = MAX_PICTURES) -> tuple[list[Picture], list[Refused]]:
+def walk_files(
+    folder: Path, kinds: Sequence[str], *, limit: int = MAX_FILES
+) -> tuple[list[GalleryFile], list[Refused]]:
     """The files of some kinds under `folder`, as `zoo embed` walks it, and what is left out: links that lead out of it, and what
     may not be read.
 
@@ -119,12 +121,12 @@ def walk_files(folder: Path, kinds: Sequence[str], *, limit: int = MAX_PICTURES)
     from zoo.tables.fences import Fence
     from zoo.tables.images import walk_images
 
-    noun = "pictures" if tuple(kinds) == ("image",) else "files"
+    noun = "images" if tuple(kinds) == ("image",) else "files"
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ZooError(f"There is no folder {folder}. Give the path of a folder with {noun}.")
     root = folder.resolve()
-    found: list[Picture] = []
+    found: list[GalleryFile] = []
     left_out: list[Refused] = []
     for relative, error in walk_images(root, kind=tuple(kinds), fence=Fence(root)):
         name = relative.replace(os.sep, "/").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -137,7 +139,7 @@ def walk_files(folder: Path, kinds: Sequence[str], *, limit: int = MAX_PICTURES)
         elif (root / relative).is_symlink() and not (root / relative).exists():
             left_out.append(Refused(name, "stray-link", "The link leads nowhere."))
         else:
-            found.append(Picture(root / relative, name))
+            found.append(GalleryFile(root / relative, name))
         if len(found) > limit:
             raise ZooError(
                 f"{folder} holds more than {limit:,} {noun}, too many for one page. "
@@ -150,15 +152,15 @@ def walk_files(folder: Path, kinds: Sequence[str], *, limit: int = MAX_PICTURES)
     return found, left_out
 
 
-def unique(pictures: Iterable[Picture]) -> list[Picture]:
-    """The pictures without byte-for-byte copies; the first of each stays."""
-    pictures = list(pictures)
+def unique(images: Iterable[GalleryFile]) -> list[GalleryFile]:
+    """The images without byte-for-byte copies; the first of each stays."""
+    images = list(images)
     # Only files of equal size can be copies, so most files are never read here.
-    same_size = Counter(_size(picture.path) for picture in pictures)
-    kept: dict[tuple[int, str], Picture] = {}
-    for picture in pictures:
-        size = _size(picture.path)
-        kept.setdefault((size, digest(picture.path) if same_size[size] > 1 else ""), picture)
+    same_size = Counter(_size(image.path) for image in images)
+    kept: dict[tuple[int, str], GalleryFile] = {}
+    for image in images:
+        size = _size(image.path)
+        kept.setdefault((size, digest(image.path) if same_size[size] > 1 else ""), image)
     return list(kept.values())
 
 
@@ -178,45 +180,45 @@ def digest(path: Path) -> str:
         return str(path)  # embedding it will say what is wrong
 
 
-def embed_pictures(
+def embed_files(
     model: "Embedder",
-    pictures: Sequence[Picture],
+    images: Sequence[GalleryFile],
     *,
     progress: Callable[[int, int], None] | None = None,
     read: Callable[[Path], Any] = lambda path: path,
 ) -> Gallery:
-    """Embeds the pictures; those that cannot be read are set aside with the reason.
+    """Embeds the images; those that cannot be read are set aside with the reason.
 
     Args:
         progress: called with (done, total) as it goes on. read: what the model is given of a file.
 
     Raises:
-        ZooError: not one picture could be embedded.
+        ZooError: not one image could be embedded.
     """
     import torch
 
     started = time.perf_counter()
-    kept: list[Picture] = []
+    kept: list[GalleryFile] = []
     vectors: list[Tensor] = []
     refused: list[Refused] = []
     asked = model.for_role("document")
     # In chunks, because a stream reads far ahead and a progress bar should move all the time.
-    chunk = max(32, min(512, len(pictures) // 20))
-    for start in range(0, len(pictures), chunk):
-        some = pictures[start : start + chunk]
-        for picture, result in zip(
+    chunk = max(32, min(512, len(images) // 20))
+    for start in range(0, len(images), chunk):
+        some = images[start : start + chunk]
+        for image, result in zip(
             some, model.encode_stream([read(one.path) for one in some], progress=False, **asked), strict=True
         ):
             if result.error is None:
-                kept.append(picture)
+                kept.append(image)
                 vectors.append(result.vector)
             else:
-                refused.append(Refused(picture.caption, result.error.code, explain(result.error)))
+                refused.append(Refused(image.caption, result.error.code, explain(result.error)))
         if progress is not None:
-            progress(start + len(some), len(pictures))
+            progress(start + len(some), len(images))
     if not kept:
         first = f" The first one: {refused[0].reason}" if refused else ""
-        raise ZooError(f"None of the {len(pictures)} files could be embedded.{first}")
+        raise ZooError(f"None of the {len(images)} files could be embedded.{first}")
     seconds = time.perf_counter() - started
     found = vectors if model.spec.similarity == "maxsim" else torch.stack(vectors).cpu()
     return Gallery(model.spec.name, tuple(kept), found, tuple(refused), seconds, len(kept))
@@ -227,43 +229,43 @@ def joined(galleries: Sequence[Gallery]) -> Gallery:
     whole = galleries[0]
     for other in galleries[1:]:
         whole = whole.with_those_of(other)
-    kept = set(unique(whole.pictures))
-    rows = {picture: row for row, picture in reversed(list(enumerate(whole.pictures))) if picture in kept}
+    kept = set(unique(whole.files))
+    rows = {image: row for row, image in reversed(list(enumerate(whole.files))) if image in kept}
     refused = tuple(one for gallery in galleries for one in gallery.refused)
     return replace(whole.only(sorted(rows.values())), refused=refused)
 
 
 class Thumbnails:
-    """Small JPEG copies in one private folder, made when first shown: the only pictures the page serves."""
+    """Small JPEG copies in one private folder, made when first shown: the only images the page serves."""
 
     def __init__(self, folder: Path, side: int = THUMBNAIL_SIDE) -> None:
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.side = side
 
-    def of(self, picture: Picture, folder: Path | None = None) -> Path:
+    def of(self, image: GalleryFile, folder: Path | None = None) -> Path:
         """The thumbnail's file, in another folder if one is named; its name tells nothing of where the original lies."""
-        status = picture.path.stat()
-        key = f"{picture.path}|{status.st_mtime_ns}|{status.st_size}|{self.side}"
+        status = image.path.stat()
+        key = f"{image.path}|{status.st_mtime_ns}|{status.st_size}|{self.side}"
         target = (folder or self.folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.jpg"
         if not target.exists():
-            save_small(picture.path, target, self.side)
+            save_small(image.path, target, self.side)
         return target
 
 
 def save_small(path: Path, target: Path, side: int, *, quality: int = 88) -> None:
-    """Writes a picture, at most `side` pixels long, as a JPEG; raises InputError as `shrink` does."""
+    """Writes an image, at most `side` pixels long, as a JPEG; raises InputError as `shrink` does."""
     save_whole(shrink(path, side), target, "JPEG", quality=quality)
 
 
-def save_whole(picture: "Image.Image", target: Path, kind: str, **options: Any) -> None:
-    """Writes a picture aside and renames it, so that another visitor never sees half a file."""
+def save_whole(image: "Image.Image", target: Path, kind: str, **options: Any) -> None:
+    """Writes an image aside and renames it, so that another visitor never sees half a file."""
     with writing(target, durable=False) as part:
-        picture.save(part, kind, **options)
+        image.save(part, kind, **options)
 
 
 def shrink(path: Path, side: int) -> "Image.Image":
-    """The upright RGB picture, scaled down so that its longer side is at most `side` pixels.
+    """The upright RGB image, scaled down so that its longer side is at most `side` pixels.
 
     Raises:
         InputError: as `zoo.inputs.image.load_pixels`.
@@ -271,11 +273,11 @@ def shrink(path: Path, side: int) -> "Image.Image":
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.format == "JPEG" and picture.mode in ("RGB", "L"):
+        with Image.open(path, formats=FORMATS) as image:
+            if image.format == "JPEG" and image.mode in ("RGB", "L"):
                 # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which is what makes maps of big folders quick.
-                picture.draft(picture.mode, (side, side))
-                small = ImageOps.exif_transpose(picture).convert("RGB")
+                image.draft(image.mode, (side, side))
+                small = ImageOps.exif_transpose(image).convert("RGB")
                 small.thumbnail((side, side), Image.Resampling.LANCZOS)
                 return small
     except Exception:

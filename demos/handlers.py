@@ -23,12 +23,12 @@ from . import map as gallery_map
 from .chooser import Models
 from .gallery import (
     Gallery,
-    Picture,
+    GalleryFile,
     Refused,
     Thumbnails,
     digest,
-    embed_pictures,
-    sample_pictures,
+    embed_files,
+    sample_images,
     save_small,
     save_whole,
     unique,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from zoo import Embedder
 
-_SAME = 0.999  # cosine from which on a picture of the gallery is the reference itself
+_SAME = 0.999  # cosine from which on an image of the gallery is the reference itself
 _NUMBERS = {
     "cosine": "the cosine",
     "dot": "the dot product",
@@ -54,10 +54,10 @@ _NUMBERS = {
 }
 # For the shipped images; those where a model says that nothing fits are not offered.
 EXAMPLE_TEXTS = ("a cup of coffee", "a pagoda", "a kitty", "snow-capped peaks", "sailing boats", "an orange flower")
-BROWSE = 48  # pictures shown before anything was asked
+BROWSE = 48  # images shown before anything was asked
 SMALL_MODEL = 30_000_000  # weights
 MAX_UPLOADS = 200
-UPLOAD_SIDE = 1024  # uploaded pictures are kept at this size: more than any model here reads
+UPLOAD_SIDE = 1024  # uploaded images are kept at this size: more than any model here reads
 TEMPERATURE = 0.02  # models trained like CLIP end between 0.01 and 0.02
 
 Results = list[tuple[str, str]]
@@ -87,7 +87,7 @@ class Search:
         self.models = models
         self.start = self.current = gallery
         self.workspace = Path(workspace).resolve()
-        self.thumbnails = Thumbnails(self.workspace / "pictures")
+        self.thumbnails = Thumbnails(self.workspace / "images")
         self.visitors = Visitors(local=local)
         self.originals = Originals()
         self._queries, self.heif = list(queries), heif
@@ -97,11 +97,11 @@ class Search:
     # Searching ---------------------------------------------------------------------------------------------------
 
     def by_text(self, query: str, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
-        """The pictures that fit the words best.
+        """The images that fit the words best.
 
         Args:
             query: what to look for, in a few words or a sentence.
-            top_k: how many pictures to return.
+            top_k: how many images to return.
         """
         gallery, model = self.in_use(own)
         started = time.perf_counter()
@@ -113,24 +113,24 @@ class Search:
             raise friendly(error) from error
         return self._found(model, gallery, vector, _count(top_k), started, asked="text")
 
-    def by_image(self, picture: str | None, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
-        """The pictures that look most like the one given.
+    def by_image(self, image: str | None, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
+        """The images that look most like the one given.
 
         Args:
-            picture: the file to look for.
-            top_k: how many pictures to return.
+            image: the file to look for.
+            top_k: how many images to return.
         """
         gallery, model = self.in_use(own)
         started = time.perf_counter()
-        vector = self._embed_upload(model, picture)
+        vector = self._embed_upload(model, image)
         return self._found(model, gallery, vector, _count(top_k), started, asked="image")
 
     def by_file(self, file: str | None, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
-        """The pictures nearest to a video, audio, a PDF or an image; of these what the model reads.
+        """The images nearest to a video, audio, a PDF or an image; of these what the model reads.
 
         Args:
             file: the file to look for.
-            top_k: how many pictures to return.
+            top_k: how many images to return.
         """
         gallery, model = self.in_use(own)
         started = time.perf_counter()
@@ -144,29 +144,29 @@ class Search:
 
     def by_both(
         self,
-        picture: str | None,
+        image: str | None,
         words: str,
         instruction: str = "",
         share: float = 0.5,
         top_k: int = 8,
         own: Visitor = None,
     ) -> tuple[Results, Scores]:
-        """The pictures that are like the one given, changed as the words say; the given one itself is left out.
+        """The images that are like the one given, changed as the words say; the given one itself is left out.
 
         Args:
-            picture: the reference. words: what is to be different, for example "the same but in blue".
+            image: the reference. words: what is to be different, for example "the same but in blue".
             instruction: the task in words, or the name of one of MMEB's; for models that read both as one sequence.
-            share: weight of the picture, 0 to 1, for models that read picture and words apart and add the vectors.
-            top_k: how many pictures to return.
+            share: weight of the image, 0 to 1, for models that read image and words apart and add the vectors.
+            top_k: how many images to return.
         """
         gallery, model = self.in_use(own)
         started = time.perf_counter()
-        share = in_range("Weight of the picture", share, 0, 1)
+        share = in_range("Weight of the image", share, 0, 1)
         if not (words or "").strip():
             raise user_error("Say what is to be different, for example: the same but in blue.")
-        reference = self._embed_upload(model, picture)
+        reference = self._embed_upload(model, image)
         try:
-            item = Item(image=Path(picture), text=words)
+            item = Item(image=Path(image), text=words)
             together = model.route(item).encoder.interleaved
             if together:
                 task = (instruction or "").strip()
@@ -185,20 +185,18 @@ class Search:
         others = [row for row in range(len(gallery)) if likeness[row] < _SAME]
         return self._found(model, gallery, vector, _count(top_k), started, others)
 
-    def classify(
-        self, picture: str | None, labels: str, temperature: float = TEMPERATURE, own: Visitor = None
-    ) -> Scores:
-        """How well each label fits the picture: its similarity, and its share (softmax of similarity / temperature).
+    def classify(self, image: str | None, labels: str, temperature: float = TEMPERATURE, own: Visitor = None) -> Scores:
+        """How well each label fits the image: its similarity, and its share (softmax of similarity / temperature).
 
         Args:
-            picture: the file to describe.
+            image: the file to describe.
             labels: words or short phrases, separated by commas or line ends.
             temperature: the smaller, the more decided the shares.
         """
         temperature = in_range("Temperature", temperature, 1e-3, 100)
         words = labels_of(labels)
         _, model = self.in_use(own)
-        return shares(model, self._embed_upload(model, picture), words, temperature)
+        return shares(model, self._embed_upload(model, image), words, temperature)
 
     # The gallery -------------------------------------------------------------------------------------------------
 
@@ -209,35 +207,35 @@ class Search:
         own: Visitor = None,
         progress: Any = None,
     ) -> tuple[Visitor, str]:
-        """Makes uploaded pictures searchable: they are embedded and join the gallery.
+        """Makes uploaded images searchable: they are embedded and join the gallery.
 
         Args:
-            files: the uploaded pictures.
-            keep: whether the pictures that are in the gallery now stay in it.
+            files: the uploaded images.
+            keep: whether the images that are in the gallery now stay in it.
         """
         if not files:
-            raise user_error("Choose some pictures first, then index them.")
+            raise user_error("Choose some images first, then index them.")
         if len(files) > MAX_UPLOADS and not self.local:
-            raise user_error(f"{len(files)} pictures at once are too many; choose at most {MAX_UPLOADS}.")
+            raise user_error(f"{len(files)} images at once are too many; choose at most {MAX_UPLOADS}.")
         # Small copies lie with what was uploaded, also of a program that says no cookie: it has a folder for each upload.
         folder = self.visitors.owner(Path(files[0])) or self.visitors.folder()
         try:
             with self.visitors.writing(folder):
-                pictures, refused = self.copied(files, folder)
-                if not pictures:
+                images, refused = self.copied(files, folder)
+                if not images:
                     raise ZooError(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
                 gallery, model = self.in_use(own)
-                there = set(gallery.pictures) if keep else set()
-                both = unique([*(gallery.pictures if keep else ()), *pictures])
-                new = [picture for picture in both if picture not in there]
-                made = embed_pictures(model, new, progress=_counter(progress)) if new else gallery.only(())
+                there = set(gallery.files) if keep else set()
+                both = unique([*(gallery.files if keep else ()), *images])
+                new = [image for image in both if image not in there]
+                made = embed_files(model, new, progress=_counter(progress)) if new else gallery.only(())
         except ZooError as error:
             raise friendly(error) from error
-        return self._join(replace(made, refused=(*refused, *made.refused)), len(pictures), keep, own)
+        return self._join(replace(made, refused=(*refused, *made.refused)), len(images), keep, own)
 
-    def copied(self, files: Sequence[str], folder: Path) -> tuple[list[Picture], list[Refused]]:
+    def copied(self, files: Sequence[str], folder: Path) -> tuple[list[GalleryFile], list[Refused]]:
         """Small upright copies of files in a visitor's folder, and the files that cannot be read."""
-        pictures, refused = [], []
+        images, refused = [], []
         for name in files:
             # By content: what was uploaded before is not kept twice.
             target = folder / f"{hashlib.sha256(digest(Path(name)).encode()).hexdigest()[:32]}.jpg"
@@ -248,17 +246,17 @@ class Search:
             except InputError as error:
                 refused.append(Refused(Path(name).name, error.code, explain(error)))
                 continue
-            pictures.append(Picture(target, Path(name).name))
-        return pictures, refused
+            images.append(GalleryFile(target, Path(name).name))
+        return images, refused
 
     def index_folder(
         self, folder: str, keep: bool = True, own: Visitor = None, progress: Any = None
     ) -> tuple[Visitor, str]:
-        """Makes the pictures of a folder on this machine searchable (offered on a local page only).
+        """Makes the images of a folder on this machine searchable (offered on a local page only).
 
         Args:
             folder: path of the folder; its subfolders are searched too.
-            keep: whether the pictures that are in the gallery now stay in it.
+            keep: whether the images that are in the gallery now stay in it.
         """
         _, model = self.in_use(own)
         try:
@@ -288,43 +286,43 @@ class Search:
         try:
             _report(progress, f"Loading {name}")
             model = self.models.get(name)
-            changed = embed_pictures(model, gallery.pictures, progress=_counter(progress))
+            changed = embed_files(model, gallery.files, progress=_counter(progress))
         except ZooError as error:
             warn(str(error), "The model was not changed")
             return own, self.status(own), gallery.model, ""
         return self._keep(changed, own), self.status(changed), name, ""
 
     def queries(self, own: Visitor = None) -> list[str]:
-        """What to try: what the page was given for its first gallery; of the shipped pictures words that were chosen for
+        """What to try: what the page was given for its first gallery; of the shipped images words that were chosen for
         them; of other galleries words that stand out."""
         gallery, model = self.in_use(own)
-        if self._queries and gallery.pictures == self.start.pictures:
+        if self._queries and gallery.files == self.start.files:
             return self._queries
         if not reads_english(model):
             return []
-        shipped = {picture.path for picture in sample_pictures()}
-        if {picture.path for picture in gallery.pictures} <= shipped:
+        shipped = {image.path for image in sample_images()}
+        if {image.path for image in gallery.files} <= shipped:
             return fitting(model, gallery, EXAMPLE_TEXTS)
         return queries_for(model, gallery)
 
     def status(self, own: Visitor = None) -> str:
         """One line: what is searched, how long a vector is, and what not to expect of a tiny model."""
         gallery, model = self.in_use(own)
-        noun = "picture" if len(gallery) == 1 else "pictures"
+        noun = "image" if len(gallery) == 1 else "images"
         line = f"{len(gallery):,} {noun} · {model.spec.dim} numbers for each"
         line += f" · texts in {model.spec.languages_in_words}" if model.spec.languages else ""
         small = 0 < model.spec.params < SMALL_MODEL
         return line + ("  \nA small model: expect mistakes" if small else "")
 
     def browse(self, own: Visitor = None) -> Results:
-        """The first pictures of the gallery, for a page where nothing was asked yet."""
+        """The first images of the gallery, for a page where nothing was asked yet."""
         gallery, _ = self.in_use(own)
-        return [self._shown(picture) for picture in gallery.pictures[:BROWSE]]
+        return [self._shown(image) for image in gallery.files[:BROWSE]]
 
     # The map -----------------------------------------------------------------------------------------------------
 
     def draw_map(self, method: str = "PCA", own: Visitor = None) -> tuple[str, str, Drawn]:
-        """The gallery as a picture: similar pictures lie close together.
+        """The gallery as an image: similar images lie close together.
 
         Args:
             method: the projection from the model's space to the plane.
@@ -340,32 +338,32 @@ class Search:
             raise user_error(f"{error}.") from error
         centres, side = gallery_map.lay_out(points)
         try:
-            picture = gallery_map.draw([gallery.pictures[row].path for row in rows], centres, side)
+            image = gallery_map.draw([gallery.files[row].path for row in rows], centres, side)
         except (OSError, InputError) as error:
-            raise user_error("A picture is no longer there or was changed. Index the pictures again.") from error
+            raise user_error("An image is no longer there or was changed. Index the images again.") from error
         # By what it shows: however often a map is drawn, it is kept once.
-        shown = [method, gallery.model, *(str(gallery.pictures[row].path) for row in rows)]
+        shown = [method, gallery.model, *(str(gallery.files[row].path) for row in rows)]
         name = hashlib.sha256("\n".join(shown).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-        target = self._place_of(gallery.pictures) / f"map-{name}.png"
+        target = self._place_of(gallery.files) / f"map-{name}.png"
         try:
             with self.visitors.writing(target.parent):
-                save_whole(picture, target, "PNG")
+                save_whole(image, target, "PNG")
         except ZooError as error:
             raise friendly(error) from error
         if count < len(gallery):
-            note += f" {count} of the {len(gallery):,} pictures are drawn."
+            note += f" {count} of the {len(gallery):,} images are drawn."
         return str(target), note, (gallery, gallery_map.MapLayout(centres, rows, side))
 
     def pick(self, drawn: Drawn, event: gr.SelectData) -> tuple[str, str, Results]:
-        """The picture nearest to a click on the map, its caption, and its nearest neighbours in the model's space."""
+        """The image nearest to a click on the map, its caption, and its nearest neighbours in the model's space."""
         gallery, layout = drawn
         return self.neighbours(gallery, layout.nearest(*event.index))
 
     def neighbours(self, gallery: Gallery, row: int = 0) -> tuple[str, str, Results]:
-        """A picture of the gallery, its caption, and the four pictures nearest to it in the model's space."""
+        """An image of the gallery, its caption, and the four images nearest to it in the model's space."""
         hits = self.models.get(gallery.model).rank(gallery.vectors[row], gallery.vectors, k=5)
-        near = [self._shown(gallery.pictures[hit.index]) for hit in hits if hit.index != row][:4]
-        path, caption = self._shown(gallery.pictures[row])
+        near = [self._shown(gallery.files[hit.index]) for hit in hits if hit.index != row][:4]
+        path, caption = self._shown(gallery.files[row])
         return path, caption, near
 
     # Inside ------------------------------------------------------------------------------------------------------
@@ -375,9 +373,9 @@ class Search:
         gallery = self.current if own is None else own
         return gallery, self.models.get(gallery.model)
 
-    def _place_of(self, pictures: Sequence[Picture]) -> Path:
-        """Where what shows all of them is kept: with the visitor whose pictures are among them."""
-        owners = (self.visitors.owner(picture.path) for picture in pictures)
+    def _place_of(self, images: Sequence[GalleryFile]) -> Path:
+        """Where what shows all of them is kept: with the visitor whose images are among them."""
+        owners = (self.visitors.owner(image.path) for image in images)
         return next((owner for owner in owners if owner is not None), self.thumbnails.folder)
 
     def _keep(self, gallery: Gallery, own: Visitor) -> Visitor:
@@ -387,13 +385,13 @@ class Search:
         return own
 
     def _join(self, made: Gallery, offered: int, keep: bool, own: Visitor) -> tuple[Visitor, str]:
-        """A gallery in place of the one in use, or before it; and a report. `offered`: how many pictures it was made of."""
+        """A gallery in place of the one in use, or before it; and a report. `offered`: how many images it was made of."""
         gallery, _ = self.in_use(own)
-        there = set(gallery.pictures) if keep else set()
-        distinct = set(unique([*(gallery.pictures if keep else ()), *made.pictures])) - there
-        fresh = made.only([row for row, picture in enumerate(made.pictures) if picture in distinct])
+        there = set(gallery.files) if keep else set()
+        distinct = set(unique([*(gallery.files if keep else ()), *made.files])) - there
+        fresh = made.only([row for row, image in enumerate(made.files) if image in distinct])
         searched = fresh.with_those_of(gallery) if keep else fresh
-        report = f"**{_pictures(len(searched))} searchable now.** "
+        report = f"**{_images(len(searched))} searchable now.** "
         if made.embedded:
             rate = made.embedded / max(made.seconds, 1e-6)
             report += f"{made.embedded:,} embedded in {made.seconds:.1f} s ({rate:.0f} per second)."
@@ -403,12 +401,12 @@ class Search:
             report += f"\n\n{refusals(made.refused)}"
         return self._keep(searched, own), report
 
-    def _embed_upload(self, model: "Embedder", picture: str | None) -> "Tensor":
-        if not picture:
-            raise user_error("Add a picture first: drop one in, paste it, or click an example.")
+    def _embed_upload(self, model: "Embedder", image: str | None) -> "Tensor":
+        if not image:
+            raise user_error("Add an image first: drop one in, paste it, or click an example.")
         try:
             with decoding(self.heif):
-                return model.encode(Path(picture), progress=False)
+                return model.encode(Path(image), progress=False)
         except InputError as error:
             raise friendly(error) from error
 
@@ -422,7 +420,7 @@ class Search:
         rows: Sequence[int] | None = None,
         asked: str = "",
     ) -> tuple[Results, Scores]:
-        """The best pictures, of these rows of the gallery alone if any are named; `asked` is the query's modality."""
+        """The best images, of these rows of the gallery alone if any are named; `asked` is the query's modality."""
         scores = similarities(model, vector, gallery.vectors)
         hits = [Hit(i, float(scores[i])) for i in scores.sort(descending=True, stable=True).indices.tolist()]
         if rows is not None:
@@ -430,39 +428,37 @@ class Search:
             hits = [hit for hit in hits if hit.index in allowed]
         hits = hits[:top_k]
         if not hits:
-            raise user_error("The gallery holds nothing but this picture. Add more pictures first.")
+            raise user_error("The gallery holds nothing but this image. Add more images first.")
         elapsed = time.perf_counter() - started
         known = model.calibration.get(Calibration.key(asked, "image"))
         nothing = None if known is None else known.nothing
-        found = [gallery.pictures[hit.index] for hit in hits]
-        told = [(picture.caption, hit.score) for picture, hit in zip(found, hits, strict=True)]
+        found = [gallery.files[hit.index] for hit in hits]
+        told = [(image.caption, hit.score) for image, hit in zip(found, hits, strict=True)]
         bars = score_rows(told, float(scores.mean()), score_name(model), nothing)
         if self.local:
-            bars = [bar | self.originals.link(picture) for bar, picture in zip(bars, found, strict=True)]
+            bars = [bar | self.originals.link(image) for bar, image in zip(bars, found, strict=True)]
         number = _NUMBERS[model.spec.similarity]
-        note = f"The number is {number}. Bars run from the gallery's average picture (empty) to the best match (full)."
-        title = f"{len(gallery):,} pictures searched in {1000 * elapsed:.0f} ms"
+        note = f"The number is {number}. Bars run from the gallery's average image (empty) to the best match (full)."
+        title = f"{len(gallery):,} images searched in {1000 * elapsed:.0f} ms"
         if nothing is not None and hits[0].score < nothing:
-            title = f"Nothing clearly fits; these are the nearest of {len(gallery):,} pictures"
+            title = f"Nothing clearly fits; these are the nearest of {len(gallery):,} images"
             note = f"The number is {number}. Of right answers 95 % lie above {nothing:.2f}, where a bar would be full."
-        return [self._shown(picture) for picture in found], {"title": title, "rows": bars, "note": note}
+        return [self._shown(image) for image in found], {"title": title, "rows": bars, "note": note}
 
-    def _shown(self, picture: Picture) -> tuple[str, str]:
+    def _shown(self, image: GalleryFile) -> tuple[str, str]:
         try:
-            return str(self.thumbnails.of(picture, self.visitors.owner(picture.path))), picture.caption
+            return str(self.thumbnails.of(image, self.visitors.owner(image.path))), image.caption
         except (OSError, InputError) as error:
-            raise user_error(
-                f"{picture.caption} is no longer there or was changed. Index the pictures again."
-            ) from error
+            raise user_error(f"{image.caption} is no longer there or was changed. Index the images again.") from error
 
 
 def _count(top_k: float) -> int:
     """How many results; any number from 1 on."""
-    return int(in_range("Pictures to show", top_k, 1, 1_000_000))
+    return int(in_range("Images to show", top_k, 1, 1_000_000))
 
 
-def _pictures(count: int) -> str:
-    return "1 picture is" if count == 1 else f"{count:,} pictures are"
+def _images(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count:,} images are"
 
 
 def _report(progress: Any, words: str) -> None:
@@ -473,4 +469,4 @@ def _report(progress: Any, words: str) -> None:
 def _counter(progress: Any) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
-    return lambda done, total: progress((done, total), desc="Embedding pictures", unit="pictures")
+    return lambda done, total: progress((done, total), desc="Embedding images", unit="images")

@@ -34,7 +34,7 @@ def labels_of(text: str) -> list[str]:
     if len(words) < 2:
         raise user_error("Give at least two labels to choose from, for example: cat, dog, motorbike.")
     if len(words) > MAX_LABELS:
-        raise user_error(f"{len(words)} labels are too many for one picture; give at most {MAX_LABELS}.")
+        raise user_error(f"{len(words)} labels are too many for one image; give at most {MAX_LABELS}.")
     return words
 
 

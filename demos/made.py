@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zoo.files import writing
 from zoo.inputs.image import load_pixels
 
-from .gallery import Picture, digest, sample_pictures
+from .gallery import GalleryFile, digest, sample_images
 from .papers import PAPERS, written
 from .samples import RECORDINGS, installed
 from .stored import kept_file
@@ -50,19 +50,19 @@ USED = {name for clip in _CLIPS for name in clip.names} | {
 _TOGETHER = {"a dog barks, then it rains, then a rooster crows": ("dog.mp3", "rain.mp3", "rooster.mp3")}
 
 
-def made_media(modalities: Collection[str], folder: Path) -> list[Picture]:
+def made_media(modalities: Collection[str], folder: Path) -> list[GalleryFile]:
     """Recordings, clips and PDFs for a model of these modalities, as files in a folder; clips where PyAV is installed."""
-    found: list[Picture] = []
-    images = {picture.path.name: picture for picture in sample_pictures()}
+    found: list[GalleryFile] = []
+    images = {image.path.name: image for image in sample_images()}
     if "audio" in modalities:
         found += _recordings(folder)
     if "video" in modalities and find_spec("av") is not None:
         found += _clips(images, folder)
     if "document" in modalities and find_spec("pypdfium2") is not None:
-        paths = {name: picture.path for name, picture in images.items()}
+        paths = {name: image.path for name, image in images.items()}
         for name, sheets in PAPERS.items():
             content = written(sheets, paths)
-            found.append(Picture(_kept(folder / f"{name.replace(' ', '-')}.pdf", content), f"{name}.pdf"))
+            found.append(GalleryFile(_kept(folder / f"{name.replace(' ', '-')}.pdf", content), f"{name}.pdf"))
     return found
 
 
@@ -72,17 +72,17 @@ def _kept(path: Path, content: bytes) -> Path:
     return path
 
 
-def _recordings(folder: Path) -> list[Picture]:
+def _recordings(folder: Path) -> list[GalleryFile]:
     """Those that come with the zoo, and one made of several, to see which of its moments fits."""
     from zoo.inputs.audio import load_audio
 
     there = {path.name: (path, sample.caption) for path, sample in installed(RECORDINGS)}
     # Copies, because the page serves files of its own folder alone.
-    found = [Picture(_kept(folder / name, path.read_bytes()), caption) for name, (path, caption) in there.items()]
+    found = [GalleryFile(_kept(folder / name, path.read_bytes()), caption) for name, (path, caption) in there.items()]
     for caption, names in _TOGETHER.items():
         if all(name in there for name in names) and find_spec("soundfile") is not None:
             content = _wav(load_audio(there[name][0], rate=RATE).samples for name in names)
-            found.append(Picture(_kept(folder / "together.wav", content), caption))
+            found.append(GalleryFile(_kept(folder / "together.wav", content), caption))
     return found
 
 
@@ -93,28 +93,28 @@ def _wav(parts: Iterable["np.ndarray"]) -> bytes:
     import numpy as np
 
     file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE)
+    with wave.open(file, "wb") as audio:
+        audio.setnchannels(1)
+        audio.setsampwidth(2)
+        audio.setframerate(RATE)
         for samples in parts:
-            sound.writeframes((samples.clip(-1, 1) * 32767).astype(np.int16).tobytes())
+            audio.writeframes((samples.clip(-1, 1) * 32767).astype(np.int16).tobytes())
     return file.getvalue()
 
 
-def _clips(images: dict[str, Picture], folder: Path) -> Iterator[Picture]:
+def _clips(images: dict[str, GalleryFile], folder: Path) -> Iterator[GalleryFile]:
     for clip in _CLIPS:
         if not all(name in images for name in clip.names):
             continue
         paths = [images[name].path for name in clip.names]
         target = folder / ("-".join(path.stem for path in paths) + ".mp4")
         key = "\n".join([str(_HOW), clip.motion, *map(digest, paths)])
-        path = kept_file(target, key, lambda paths=paths, motion=clip.motion: _filmed(paths, motion))
+        path = kept_file(target, key, lambda paths=paths, motion=clip.motion: _videoed(paths, motion))
         shown = ", then ".join(images[name].caption for name in clip.names)
-        yield Picture(path, f"{shown}: the camera {clip.motion}")
+        yield GalleryFile(path, f"{shown}: the camera {clip.motion}")
 
 
-def _filmed(paths: Sequence[Path], motion: str) -> bytes:
+def _videoed(paths: Sequence[Path], motion: str) -> bytes:
     """An MP4 of a square window that moves over each of the images for two seconds."""
     import av
     import numpy as np

@@ -1,4 +1,4 @@
-"""A 2-D map of a gallery: vectors → points → one picture of thumbnails, and back from a click to a picture."""
+"""A 2-D map of a gallery: vectors → points → one image of thumbnails, and back from a click to an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,9 +55,9 @@ def project(vectors: "np.ndarray", method: str = "PCA", seed: int = 0) -> tuple[
     too_few = method != "PCA" and len(vectors) < SMALLEST_FOR_NEIGHBOURS
     if method == "PCA" or too_few:
         points, kept = _pca(vectors)
-        note = f"PCA: these two directions hold {kept:.0%} of the differences between the pictures."
+        note = f"PCA: these two directions hold {kept:.0%} of the differences between the images."
         if too_few:
-            note = f"{method} needs at least {SMALLEST_FOR_NEIGHBOURS} pictures, so this is PCA. " + note
+            note = f"{method} needs at least {SMALLEST_FOR_NEIGHBOURS} images, so this is PCA. " + note
         return _to_unit(points), note
     neighbours = min(15, len(vectors) // 3)
     if method == "t-SNE":
@@ -122,11 +122,11 @@ def lay_out(points: "np.ndarray", size: tuple[int, int] = SIZE) -> tuple["np.nda
     return centres, side
 
 
-def draw(pictures: Sequence[Path], centres: "np.ndarray", side: int, size: tuple[int, int] = SIZE) -> "Image.Image":
-    """The map: each picture, cut square with round corners, at its centre; the background is transparent.
+def draw(images: Sequence[Path], centres: "np.ndarray", side: int, size: tuple[int, int] = SIZE) -> "Image.Image":
+    """The map: each image, cut square with round corners, at its centre; the background is transparent.
 
     Raises:
-        OSError, InputError: a picture is no longer there or was damaged.
+        OSError, InputError: an image is no longer there or was damaged.
     """
     from PIL import Image, ImageDraw, ImageOps
 
@@ -135,7 +135,7 @@ def draw(pictures: Sequence[Path], centres: "np.ndarray", side: int, size: tuple
     ImageDraw.Draw(corner).rounded_rectangle((0, 0, side * scale - 1, side * scale - 1), side * scale // 8, fill=255)
     corner = corner.resize((side, side), Image.Resampling.LANCZOS)
     canvas = Image.new("RGBA", size, (0, 0, 0, 0))
-    for path, (x, y) in zip(pictures, centres, strict=True):
+    for path, (x, y) in zip(images, centres, strict=True):
         square = ImageOps.fit(shrink(path, 3 * side), (side, side))
         canvas.paste(square, (round(x - side / 2), round(y - side / 2)), corner)
     return canvas

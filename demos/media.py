@@ -19,7 +19,7 @@ from zoo.scales import Scales
 from zoo.shards.folder import holds_vectors
 
 from .asked import IN_WORDS, Asked, ask, input_of, kinds_of, read_as
-from .gallery import Gallery, Picture, Refused, Thumbnails, embed_pictures, unique
+from .gallery import Gallery, GalleryFile, Refused, Thumbnails, embed_files, unique
 from .handlers import MAX_UPLOADS
 from .labels import similarities
 from .messages import explain, refusals
@@ -57,7 +57,7 @@ class MediaSearch:
         roots: Sequence[Path] = (),
     ) -> None:
         self.model, self.start, self.visitors, self.heif = model, start, visitors, heif
-        self.thumbnails, self.originals = Thumbnails(folder / "pictures"), Originals()
+        self.thumbnails, self.originals = Thumbnails(folder / "images"), Originals()
         self.moments = Moments(model, self._place)
         self.served = folder
         self.roots = tuple(Path(root).expanduser().resolve() for root in roots)
@@ -104,7 +104,7 @@ class MediaSearch:
             raise user_error("That file is not shown any more. Search again.")
         row = shown[number]
         read = read_as(self.model, self._kinds_of(gallery)[row])
-        asked = Asked(gallery.vectors[row], frozenset({read}), f"“{gallery.pictures[row].caption}”", 0.0)
+        asked = Asked(gallery.vectors[row], frozenset({read}), f"“{gallery.files[row].caption}”", 0.0)
         return self._answer(asked, _ALL, top_k, own)[0], asked
 
     def again(
@@ -135,7 +135,7 @@ class MediaSearch:
         span = max(ranked[best[0]] - middle, 1e-6)
         found = []
         for place in best:
-            row = self._row(gallery.pictures[rows[place]], kinds[rows[place]])
+            row = self._row(gallery.files[rows[place]], kinds[rows[place]])
             row |= {"text": cosine_text(ours[place]), "bar": max(0.0, (ranked[place] - middle) / span)}
             row[score_name(self.model)] = ours[place]
             if scales.fits(ours[place], read[place]) is False:
@@ -167,17 +167,17 @@ class MediaSearch:
             yield {"late": True}
             return
         (found, rows), started = self._answer(asked, kind, top_k, own), time.monotonic()
-        pictures = [self._gallery(own).pictures[row] for row in rows]
+        images = [self._gallery(own).images[row] for row in rows]
         found["late"] = True
         yield deepcopy(found)  # Gradio sends what differs from the one before, which it keeps
-        for row, picture in zip(found["rows"], pictures, strict=True):
+        for row, image in zip(found["rows"], images, strict=True):
             if asked.over.is_set():
                 return
             if row["kind"] in ("image", ""):
                 continue
             moment = None
-            with suppress(QuotaError), decoding(self.heif), self.visitors.writing(self._place(picture.path)):
-                moment = self.moments.of(picture, asked, started)
+            with suppress(QuotaError), decoding(self.heif), self.visitors.writing(self._place(image.path)):
+                moment = self.moments.of(image, asked, started)
             if moment is not None:
                 if "image" in moment:
                     moment["image"] = _address(moment["image"])
@@ -195,7 +195,7 @@ class MediaSearch:
         told = dict(WELCOME)
         if len(rows) > BROWSE:
             told["note"] = f"These are {BROWSE} of {len(rows):,} that can be found."
-        return {**told, "rows": [self._row(gallery.pictures[row], kinds[row]) for row in rows[:BROWSE]]}
+        return {**told, "rows": [self._row(gallery.files[row], kinds[row]) for row in rows[:BROWSE]]}
 
     # Adding ------------------------------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class MediaSearch:
             raise user_error("Choose some files first, then add them.")
         if len(files) > MAX_UPLOADS:
             raise user_error(f"{len(files)} files at once are too many; choose at most {MAX_UPLOADS}.")
-        given = [Picture(Path(file), Path(file).name) for file in files]
+        given = [GalleryFile(Path(file), Path(file).name) for file in files]
         folder = self.visitors.owner(given[0].path) or self.visitors.folder()
         try:
             with self.visitors.writing(folder), decoding(self.heif):
@@ -243,19 +243,19 @@ class MediaSearch:
         offered = len(made) + len(made.refused)
         return self._joined(replace(made, refused=()) if len(made) else None, made.refused, offered, keep, own)
 
-    def _embedded(self, given: Sequence[Picture], progress: Any) -> tuple[Gallery | None, list[Refused]]:
+    def _embedded(self, given: Sequence[GalleryFile], progress: Any) -> tuple[Gallery | None, list[Refused]]:
         good, refused = [], []
-        for picture in given:
+        for image in given:
             try:
-                input_of(self.model, picture.path)
+                input_of(self.model, image.path)
             except InputError as error:
-                refused.append(Refused(picture.caption, error.code, explain(error)))
+                refused.append(Refused(image.caption, error.code, explain(error)))
             else:
-                good.append(picture)
+                good.append(image)
         if not good:
             return None, refused
         told = None if progress is None else lambda done, total: progress((done, total), unit="files")
-        made = embed_pictures(self.model, good, progress=told, read=lambda path: input_of(self.model, path))
+        made = embed_files(self.model, good, progress=told, read=lambda path: input_of(self.model, path))
         refused += made.refused
         return replace(made, refused=()), refused
 
@@ -267,9 +267,9 @@ class MediaSearch:
             raise user_error(f"None of them could be read. {refused[0].name}: {refused[0].reason}")
         gallery = self._gallery(own) if keep else None
         whole = made if gallery is None else made.with_those_of(gallery)
-        kept = set(unique(whole.pictures))
-        whole = whole.only([row for row, picture in enumerate(whole.pictures) if picture in kept])
-        counts = Counter(_kind(picture.path) for picture in made.pictures)
+        kept = set(unique(whole.files))
+        whole = whole.only([row for row, image in enumerate(whole.files) if image in kept])
+        counts = Counter(_kind(image.path) for image in made.files)
         several = ((counts[kind], word) for kind, word in IN_WORDS.items() if counts[kind])
         kinds = ", ".join(f"{count:,} {word if count > 1 else word[:-1]}" for count, word in several)
         line = f"{len(made):,} of {offered:,} files were added ({kinds}); {len(whole):,} are there now."
@@ -283,7 +283,7 @@ class MediaSearch:
     def _kinds_of(self, gallery: Gallery) -> list[str]:
         """What each file is, looked at once; "" where it is gone."""
         if gallery not in self._kinds:
-            self._kinds[gallery] = [_kind(picture.path) for picture in gallery.pictures]
+            self._kinds[gallery] = [_kind(image.path) for image in gallery.files]
         return self._kinds[gallery]
 
     def _rows_of(self, gallery: Gallery, kind: str) -> list[int]:
@@ -293,21 +293,21 @@ class MediaSearch:
         """Where what is made of a file is kept: with the visitor who brought it, else with what is there at first."""
         return self.visitors.owner(path) or self.thumbnails.folder
 
-    def _row(self, picture: Picture, kind: str) -> dict[str, Any]:
+    def _row(self, image: GalleryFile, kind: str) -> dict[str, Any]:
         """A file as the page shows it; its `file` is an address of what the page has made, of an upload, or of this file alone."""
-        row, owner = {"label": picture.caption, "kind": kind}, self.visitors.owner(picture.path)
+        row, owner = {"label": image.caption, "kind": kind}, self.visitors.owner(image.path)
         try:
             if kind == "image":  # a small copy, of any format, and wherever it lies
                 with decoding(self.heif):
-                    row["file"] = _address(self.thumbnails.of(picture, owner))
-                return row | ({"link": self.originals.link(picture)["link"]} if self.visitors.local else {})
-            picture.path.stat()
+                    row["file"] = _address(self.thumbnails.of(image, owner))
+                return row | ({"link": self.originals.link(image)["link"]} if self.visitors.local else {})
+            image.path.stat()
             row["file"] = (
-                _address(picture.path)
-                if owner is not None or picture.path.is_relative_to(self.served)
-                else self.originals.link(picture)["link"]
+                _address(image.path)
+                if owner is not None or image.path.is_relative_to(self.served)
+                else self.originals.link(image)["link"]
             )
-            return row | ({"image": _address(self.moments.page(picture.path))} if kind == "document" else {})
+            return row | ({"image": _address(self.moments.page(image.path))} if kind == "document" else {})
         except (InputError, OSError):
             return {**row, "kind": "", "file": ""}  # it is gone, or damaged by now
 

@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 _REMEDIES = {
     "silent-audio": "That recording is silence: there is nothing in it to look for. Is the microphone muted? Record it again.",
-    "missing-file": "The picture did not arrive. Upload it again.",
+    "missing-file": "The image did not arrive. Upload it again.",
     "not-media": (
-        "That file is not a picture that can be read here. Use JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; "
+        "That file is not an image that can be read here. Use JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF; "
         "convert SVG to one of them first."
     ),
     "unread-heif": (
-        "HEIC pictures are not read on this page. Convert it to JPEG or PNG first. Whoever runs the page can have them read: "
+        "HEIC images are not read on this page. Convert it to JPEG or PNG first. Whoever runs the page can have them read: "
         'pip install "embedding-zoo[heif]", and for a page that others reach too, start it with --heif.'
     ),
     "corrupt-image": (
-        "That picture is damaged or cut off. Open it in a picture viewer and save it again, or try another one."
+        "That image is damaged or cut off. Open it in an image viewer and save it again, or try another one."
     ),
-    "image-too-large": "That picture is too large: at most 64 megapixels are read. Scale it down and try again.",
+    "image-too-large": "That image is too large: at most 64 megapixels are read. Scale it down and try again.",
     "no-frames": "That video ends before the part that was asked for. Choose an earlier part.",
     "corrupt-video": "That video is damaged, cut off or of a rare kind. Save it as MP4 (H.264), or try another one.",
     "video-too-large": "That video is too large. Scale it down or cut it, and try again.",
@@ -32,7 +32,7 @@ _REMEDIES = {
     "corrupt-document": "That PDF is damaged or cut off. Save it again, or try another one.",
     "encrypted-document": "That PDF is encrypted. Save it without a password, and try again.",
     "document-too-large": "That PDF has too many or too large pages. Split it, and try again.",
-    "invalid-pixels": "That picture has pixel values that cannot be read. Save it as an ordinary 8-bit JPEG or PNG.",
+    "invalid-pixels": "That image has pixel values that cannot be read. Save it as an ordinary 8-bit JPEG or PNG.",
     "empty-text": "Type a few words first, for example “a red motorbike”.",
     "unreadable-text": (
         "This model knows no part of that text: it is in another script, or has no spaces. Write it in a language that the "

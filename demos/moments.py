@@ -18,7 +18,7 @@ from zoo.inputs.spacing import audio_length, video_length
 from zoo.inputs.video import load_video
 
 from .asked import Asked, input_of, reads
-from .gallery import THUMBNAIL_SIDE, Picture, save_whole
+from .gallery import THUMBNAIL_SIDE, GalleryFile, save_whole
 from .labels import similarities
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Moments:
         self._known: OrderedDict[str, _Parts | None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, picture: Picture, asked: Asked, started: float | None = None) -> dict[str, Any] | None:
+    def of(self, image: GalleryFile, asked: Asked, started: float | None = None) -> dict[str, Any] | None:
         """Where a file fits best: `start` and `end` in seconds, or `page` and `pages`; `parts`, how well each does, 0..1; and `image`.
 
         Args:
@@ -67,7 +67,7 @@ class Moments:
             None where it has no parts that the model reads, or only one, or there is no time, or it cannot be read any more.
         """
         try:
-            parts = self._parts(picture.path, started)
+            parts = self._parts(image.path, started)
             if parts is None or len(parts.places) < 2:
                 return None
             scores = similarities(self.model, asked.vector, parts.vectors)
@@ -75,9 +75,9 @@ class Moments:
             first, last = parts.places[best]
             told = {"parts": [round(float(one), 3) for one in _spread(scores)]}
             if parts.per == "page":
-                return {**told, "page": int(first), "pages": int(last), "image": self.page(picture.path, int(first))}
+                return {**told, "page": int(first), "pages": int(last), "image": self.page(image.path, int(first))}
             told |= {"start": round(first, 3), "end": round(last, 3)}
-            return told | ({"image": self._frame(picture.path, first)} if parts.per == "frame" else {})
+            return told | ({"image": self._frame(image.path, first)} if parts.per == "frame" else {})
         except (InputError, OSError):
             return None
 

@@ -13,7 +13,7 @@ from zoo.inputs.kinds import kind_of
 
 from .asked import IN_WORDS, input_of, kinds_of
 from .found import found_list
-from .gallery import Gallery, Picture, embed_pictures, joined
+from .gallery import Gallery, GalleryFile, embed_files, joined
 from .made import USED, made_media
 from .media import MediaSearch
 from .registry import register_demo
@@ -57,7 +57,7 @@ _ASKED = (
 @register_demo("omni")
 def build(
     model: "Embedder",
-    gallery: Gallery | Sequence[Picture] | None = None,
+    gallery: Gallery | Sequence[GalleryFile] | None = None,
     *,
     local: bool = True,
     workspace: Path | None = None,
@@ -86,13 +86,13 @@ def build(
     return page
 
 
-def _first(model: "Embedder", gallery: Gallery | Sequence[Picture] | None, folder: Path | None) -> Gallery | None:
+def _first(model: "Embedder", gallery: Gallery | Sequence[GalleryFile] | None, folder: Path | None) -> Gallery | None:
     """What is there before anybody added something, with samples where they have a folder; None where that is nothing."""
     kinds, parts = kinds_of(model), []
     if isinstance(gallery, Gallery):
         parts.append(gallery)
     elif gallery is not None and "image" in kinds:
-        parts.append(embed_pictures(model, gallery))
+        parts.append(embed_files(model, gallery))
     if folder is not None and (made := made_media(kinds, folder)):
         parts.append(sample_gallery(model, made, read=lambda path: input_of(model, path)))
     return _in_turn(joined(parts)) if parts else None
@@ -101,8 +101,8 @@ def _first(model: "Embedder", gallery: Gallery | Sequence[Picture] | None, folde
 def _in_turn(gallery: Gallery) -> Gallery:
     """One file of each kind after the other, so that whoever opens the page sees them all."""
     by_kind: dict[str, list[int]] = {}
-    for row, picture in enumerate(gallery.pictures):
-        by_kind.setdefault(kind_of(picture.path), []).append(row)
+    for row, image in enumerate(gallery.files):
+        by_kind.setdefault(kind_of(image.path), []).append(row)
     turns = [row for turn in zip_longest(*by_kind.values()) for row in turn if row is not None]
     return replace(gallery.only(turns), refused=gallery.refused)
 
@@ -156,7 +156,7 @@ def _page_of(search: MediaSearch, tries: Sequence[str]) -> gr.Blocks:
 
 def _shown_samples(search: MediaSearch) -> list[Sample]:
     """The samples that are there at first, those of which clips and PDFs are made among them."""
-    there = [] if search.start is None else [picture.path for picture in search.start.pictures]
+    there = [] if search.start is None else [image.path for image in search.start.files]
     names, made = {path.name for path in there}, any(path.suffix in (".mp4", ".pdf") for path in there)
     found = [sample for path, sample in installed(SAMPLES) if path in there or (made and path.name in USED)]
     return found + [sample for path, sample in installed(RECORDINGS) if path.name in names]

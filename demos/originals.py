@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import InputError
 from zoo.inputs.kinds import kind_of
 
-from .gallery import Picture
+from .gallery import GalleryFile
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,11 +25,11 @@ class Originals:
     def __init__(self) -> None:
         self._paths: dict[str, Path] = {}
 
-    def link(self, picture: Picture) -> dict[str, str]:
+    def link(self, image: GalleryFile) -> dict[str, str]:
         """`link` and `original`, the path, for a row of `score_bars`. What is called path, Gradio's client would fetch."""
-        key = hashlib.sha256(str(picture.path).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        self._paths[key] = picture.path
-        return {"link": f"{PLACE}{key}", "original": str(picture.path)}
+        key = hashlib.sha256(str(image.path).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        self._paths[key] = image.path
+        return {"link": f"{PLACE}{key}", "original": str(image.path)}
 
     def routes(self) -> "list[Route]":
         """For the application of the page."""

@@ -16,7 +16,7 @@ from zoo.errors import InputError, ZooError
 from zoo.inputs.image import load_pixels
 from zoo.inputs.regions import Box, Mask, Point, Region, checked_regions, mask_of
 
-from .gallery import Gallery, Picture, save_whole, shrink
+from .gallery import Gallery, GalleryFile, save_whole, shrink
 from .handlers import TEMPERATURE, Results, Scores, Search, Visitor
 from .labels import labels_of, nearest_words, shares, similarities
 from .widgets import cosine_text, friendly, in_range, user_error
@@ -155,12 +155,12 @@ class Pointing:
     def __init__(self, search: Search) -> None:
         self.search = search
         self._boxes = grid()
-        self._vectors: WeakKeyDictionary[Gallery, OrderedDict[Picture, Any]] = WeakKeyDictionary()
+        self._vectors: WeakKeyDictionary[Gallery, OrderedDict[GalleryFile, Any]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def opened(self, picture: str | None) -> dict[str, Any]:
+    def opened(self, image: str | None) -> dict[str, Any]:
         """The value of the canvas for an image: an upright copy without transparency that every browser shows, and no marks."""
-        return {"src": "" if not picture else f"/gradio_api/file={self._copy(picture)}", "marks": []}
+        return {"src": "" if not image else f"/gradio_api/file={self._copy(image)}", "marks": []}
 
     def picked(self, row: int, own: Visitor = None) -> str:
         """The file of one of the gallery's images that the page shows."""
@@ -171,7 +171,7 @@ class Pointing:
 
     def by_region(
         self,
-        picture: str | None,
+        image: str | None,
         marks: Any,
         labels: str = "",
         top_k: int = 8,
@@ -180,21 +180,21 @@ class Pointing:
         """What is pointed at in an image: its outline, at once; then its names with scores, and the places most like it in the gallery.
 
         Args:
-            picture: the image.
+            image: the image.
             marks: {"marks": [{"kind": "point", "at": [x, y]}, …]}; "box" with [x0, y0, x1, y1] and "stroke" with [x, y, x, y, …]
                 and a radius, all in parts of the upright image's sides, 0 to 1. Together they are one region.
             labels: words to choose from, separated by commas; without any, the zoo's list.
             top_k: how many places to return.
         """
         found = marks_of(marks)
-        if not picture or not found:
-            yield gr.HTML(outline=[]), NOTHING if picture else {**NOTHING, "title": "No image yet"}, gr.skip()
+        if not image or not found:
+            yield gr.HTML(outline=[]), NOTHING if image else {**NOTHING, "title": "No image yet"}, gr.skip()
             return
         count = int(in_range("Places to show", top_k, 1, _MOST))
         words = labels_of(labels) if (labels or "").strip() else []
         turn = marks.get("turn") if isinstance(marks, dict) else None
         gallery, model = self.search.in_use(own)
-        path = self._copy(picture)
+        path = self._copy(image)
         try:
             pixels = load_pixels(path)
             regions = regions_from(found, *pixels.shape[:2])
@@ -213,20 +213,20 @@ class Pointing:
             raise user_error(str(error)) from error
         yield drawn, names, places  # all of it, for programs
 
-    def _copy(self, picture: str) -> Path:
+    def _copy(self, image: str) -> Path:
         """The file that the page shows of an image: a visitor's upload as a small upright copy beside it, a gallery image as it is."""
-        path, visitors = Path(picture), self.search.visitors
+        path, visitors = Path(image), self.search.visitors
         folder = visitors.owner(path)
         if folder is None:
             return path
         try:
             with visitors.writing(folder):
-                pictures, refused = self.search.copied([picture], folder)
+                images, refused = self.search.copied([image], folder)
         except ZooError as error:
             raise friendly(error) from error
         if refused:
             raise user_error(refused[0].reason)
-        return pictures[0].path
+        return images[0].path
 
     def _names(self, model: "Embedder", vector: "Tensor", words: list[str]) -> Scores:
         if "text" not in model.spec.modalities:
@@ -242,48 +242,46 @@ class Pointing:
         most = int(min(_MOST, max(_LEAST, work / (max(1, model.spec.params) * len(self._boxes)))))
         found = []
         for row in likeness.argsort(descending=True).tolist():
-            picture = gallery.pictures[row]
-            if path in (picture.path, self._shown(picture)):
+            file = gallery.files[row]
+            if path in (file.path, self._shown(file)):
                 continue
-            scores = similarities(model, vector, self._regions(model, gallery, picture))
+            scores = similarities(model, vector, self._regions(model, gallery, file))
             best = int(scores.argmax())
-            found.append((float(scores[best]), picture, self._boxes[best]))
+            found.append((float(scores[best]), file, self._boxes[best]))
             if len(found) == most:
                 break
         found.sort(key=lambda one: -one[0])
         return [
-            (str(self._drawn(picture, box)), f"{cosine_text(score)} · {picture.caption}")
-            for score, picture, box in found[:count]
+            (str(self._drawn(file, box)), f"{cosine_text(score)} · {file.caption}")
+            for score, file, box in found[:count]
         ]
 
-    def _regions(self, model: "Embedder", gallery: Gallery, picture: Picture) -> "Tensor | list[Tensor]":
+    def _regions(self, model: "Embedder", gallery: Gallery, file: GalleryFile) -> "Tensor | list[Tensor]":
         """The vectors of the grid's regions of a gallery image, embedded when first asked for."""
         with self._lock:
             kept = self._vectors.setdefault(gallery, OrderedDict())
-            if picture in kept:
-                kept.move_to_end(picture)
-                return kept[picture]
-        image, asked = shrink(picture.path, _READ_SIDE), model.for_role("document")
+            if file in kept:
+                kept.move_to_end(file)
+                return kept[file]
+        image, asked = shrink(file.path, _READ_SIDE), model.for_role("document")
         made = model.encode_regions(image, self._boxes, progress=False, **asked)
         with self._lock:
-            kept[picture] = made
+            kept[file] = made
             while len(kept) > _KEPT:
                 kept.popitem(last=False)
         return made
 
-    def _shown(self, picture: Picture) -> Path:
+    def _shown(self, file: GalleryFile) -> Path:
         try:
-            return self.search.thumbnails.of(picture, self.search.visitors.owner(picture.path))
+            return self.search.thumbnails.of(file, self.search.visitors.owner(file.path))
         except (OSError, InputError) as error:
-            raise user_error(
-                f"{picture.caption} is no longer there or was changed. Index the pictures again."
-            ) from error
+            raise user_error(f"{file.caption} is no longer there or was changed. Index the images again.") from error
 
-    def _drawn(self, picture: Picture, box: Box) -> Path:
+    def _drawn(self, file: GalleryFile, box: Box) -> Path:
         """A gallery image's thumbnail with a box drawn on it, beside the thumbnail."""
         from PIL import Image, ImageDraw
 
-        shown = self._shown(picture)
+        shown = self._shown(file)
         target = shown.with_name(f"{hashlib.sha256(f'{shown.name} {box}'.encode()).hexdigest()[:24]}.jpg")
         if not target.exists():
             with Image.open(shown) as opened:

@@ -21,7 +21,7 @@ from zoo.evaluation.packs import RETRIEVAL, TEXT_TO_IMAGE
 from zoo.evaluation.results import Result, rounded, today
 from zoo.strangers.terminal import clean_output
 
-from .gallery import Picture, embed_pictures, sample_pictures
+from .gallery import GalleryFile, embed_files, sample_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,21 +93,19 @@ def answers(asked: Sequence[Query], scores: "Tensor", names: Sequence[str]) -> l
     return found
 
 
-def ask(model: "Embedder", pictures: Sequence[Picture] | None = None) -> list[Answer]:
+def ask(model: "Embedder", images: Sequence[GalleryFile] | None = None) -> list[Answer]:
     """A model's answers to the queries over the demo's sample images, or others with the same file names.
 
     Raises:
-        ZooError: the model reads no images or no text, or as `answers` and `embed_pictures`.
+        ZooError: the model reads no images or no text, or as `answers` and `embed_files`.
     """
     unread = {"image", "text"} - model.spec.modalities
     if unread:
         raise ZooError(f"{model.spec.name} reads no {' and no '.join(sorted(unread))}: choose one that reads both")
     asked = queries()
-    gallery = embed_pictures(model, sample_pictures() if pictures is None else pictures)
+    gallery = embed_files(model, sample_images() if images is None else images)
     vectors = model.encode_query([query.text for query in asked], progress=False)
-    return answers(
-        asked, model.similarity(vectors, gallery.vectors), [picture.path.name for picture in gallery.pictures]
-    )
+    return answers(asked, model.similarity(vectors, gallery.vectors), [image.path.name for image in gallery.files])
 
 
 def report(found: Sequence[Answer]) -> str:
@@ -160,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(report(found))
         if card is not None:
             command = f"python -m zoo.demos.queries {shlex.quote(chosen.model)}"
-            write_card(*card, results(found, len(sample_pictures()), command), "", command)
+            write_card(*card, results(found, len(sample_images()), command), "", command)
     except ZooError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -9,10 +9,10 @@ import gradio as gr
 from zoo.errors import ZooError
 
 from .canvas import pointing_canvas
-from .gallery import Picture
+from .gallery import GalleryFile
 from .pointing import NOTHING, Pointing
 from .registry import register_demo
-from .widgets import FAILED, api_text, how_many, picture_input, results_gallery, score_bars
+from .widgets import FAILED, api_text, how_many, image_input, results_gallery, score_bars
 
 if TYPE_CHECKING:
     from zoo import Embedder
@@ -27,7 +27,7 @@ PREFERRED = ("astronaut.png", "coffee.png")  # to point at first: several things
 @register_demo("regions")
 def build(
     model: "Embedder",
-    gallery: "Gallery | Sequence[Picture] | None" = None,
+    gallery: "Gallery | Sequence[GalleryFile] | None" = None,
     *,
     models: "Models | None" = None,
     local: bool = True,
@@ -64,7 +64,7 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
     """The image to point at, names, and places; returns the components that show results, and the images to pick from."""
     pointing = Pointing(search)
     shown = search.browse()
-    names = [picture.path.name for picture in search.start.pictures[: len(shown)]]
+    names = [image.path.name for image in search.start.files[: len(shown)]]
     first = shown[next((names.index(name) for name in PREFERRED if name in names), 0)][0] if shown else None
     with gr.Row(equal_height=False, elem_id="region-row"):
         with gr.Column(scale=2, min_width=300, elem_id="region-image"):
@@ -84,21 +84,21 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
     found = results_gallery("Places like it", columns=4, object_fit="contain", elem_id="region-results")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=260):
-            picture = picture_input("Your own image", height=220, value=first, elem_id="region-picture")
+            image = image_input("Your own image", height=220, value=first, elem_id="region-image")
         with gr.Column(scale=3, min_width=300):
             picks = results_gallery(
                 "Or point at one of these", shown, columns=6, allow_preview=False, elem_id="region-picks"
             )
-    _connect(pointing, own, (canvas, labels, top_k, picture, picks), bars, found)
+    _connect(pointing, own, (canvas, labels, top_k, image, picks), bars, found)
     return [found, bars, picks]
 
 
 def _connect(pointing: Pointing, own: gr.State, given: tuple[Any, ...], bars: gr.HTML, found: gr.Gallery) -> None:
-    canvas, labels, top_k, picture, picks = given
+    canvas, labels, top_k, image, picks = given
     silent: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     call = {
         "fn": pointing.by_region,
-        "inputs": [picture, canvas, labels, top_k, own],
+        "inputs": [image, canvas, labels, top_k, own],
         "outputs": [canvas, bars, found],
         "show_progress_on": [bars, found],
         "concurrency_id": "search",
@@ -114,5 +114,5 @@ def _connect(pointing: Pointing, own: gr.State, given: tuple[Any, ...], bars: gr
     def picked(own: Any, event: gr.SelectData) -> str:
         return pointing.picked(event.index, own)
 
-    picks.select(picked, own, picture, **silent)
-    picture.change(opened, picture, [canvas, bars, found], **silent)
+    picks.select(picked, own, image, **silent)
+    image.change(opened, image, [canvas, bars, found], **silent)

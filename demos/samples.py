@@ -2,7 +2,7 @@
 
 Only files whose own licence is documented as free are here. Of packages that the demo installs anyway these are parts of
 scikit-image and scikit-learn; gradio, matplotlib and others carry photos too, but say of none where it is from. The rest
-lies in `demos/photos` and `demos/sounds`: small copies out of packages and data sets that document each file, but that nobody
+lies in `demos/photos` and `demos/audio`: small copies out of packages and data sets that document each file, but that nobody
 should have to install.
 """
 
@@ -120,7 +120,7 @@ SAMPLES: tuple[Sample, ...] = (
     _getty("airplane", "a biplane seen from above", "Fédèle Azari", "airplane-from-above", 134512),
     _sigal("waterfall", "a frozen waterfall on a cliff", "MIT", "Simon Conseil"),
     _getty("sheep", "sheep and lambs in a meadow", "Peter Henry Emerson", "march-pastoral", 141994),
-    _scikit_image("camera.png", "a man behind a film camera on a tripod", "CC0 1.0", "Lav Varshney"),
+    _scikit_image("camera.png", "a man behind a video camera on a tripod", "CC0 1.0", "Lav Varshney"),
     _apollo("apollo-earth", "the Earth from orbit"),
     _getty("shack", "an abandoned wooden house on a plain", "Dorothea Lange", "dust-bowl-home", 128362),
     _getty("cat-walking", "a cat walking, in twenty-four photos", "Eadweard Muybridge", "locomotion-house-cat", 40918),
@@ -154,7 +154,7 @@ SAMPLES: tuple[Sample, ...] = (
     _scikit_image("text.png", "handwritten formulas on lined paper", "Public domain", "Wikipedia"),
     _scikit_image("cell.png", "a cell in salt water", "CC0 1.0", "Paul Müller and others"),
 )
-# For the examples "search with a picture"; they are not in the gallery.
+# For the examples "search with an image"; they are not in the gallery.
 EXAMPLES: tuple[Sample, ...] = (
     _getty("allium", "the flower head of an ornamental onion", "Karl Blossfeldt", "allium-oreophilum", 35448),
     _sigal(
@@ -171,7 +171,7 @@ EXAMPLES: tuple[Sample, ...] = (
 def _freesound(name: str, caption: str, title: str, author: str, number: int) -> Sample:
     documented = f"ESC-10 (github.com/karoldvl/ESC-10), README: “{title}”"
     source = f"https://freesound.org/people/{author.replace(' ', '%20')}/sounds/{number}/"
-    return Sample("zoo.demos", f"sounds/{name}.mp3", caption, "CC0 1.0", author, documented, source)
+    return Sample("zoo.demos", f"audio/{name}.mp3", caption, "CC0 1.0", author, documented, source)
 
 
 # Five seconds each, of the fold that no model of the zoo learns from.
@@ -211,7 +211,7 @@ def notice() -> str:
         [
             "# Where the demo's images and recordings come from",
             "",
-            "The images of `zoo.demos` are copies, scaled to 640 pixels and without metadata; of those of Apollo 7 the film's dark",
+            "The images of `zoo.demos` are copies, scaled to 640 pixels and without metadata; of those of Apollo 7 the video's dark",
             "border is cut off. Its recordings are copies as MP3, mono, at 16 kHz. All others are read from the packages that carry",
             "them. Written by `python -m zoo.demos.samples`.",
             "",

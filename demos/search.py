@@ -1,4 +1,4 @@
-"""Search a gallery with words or pictures, describe a picture with your own labels, and see the gallery as a map."""
+"""Search a gallery with words or images, describe an image with your own labels, and see the gallery as a map."""
 
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import gradio as gr
 from . import compose, omni, regions, text
 from . import map as gallery_map
 from .chooser import Models
-from .gallery import Gallery, Picture, embed_pictures, example_queries, sample_pictures
+from .gallery import Gallery, GalleryFile, embed_files, example_queries, sample_images
 from .handlers import MAX_UPLOADS, TEMPERATURE, Drawn, Results, Search, Visitor
 from .registry import register_demo
 from .samples import EXAMPLES, SAMPLES, installed
@@ -19,8 +19,8 @@ from .widgets import (
     answered,
     api_text,
     how_many,
-    picture_examples,
-    picture_input,
+    image_examples,
+    image_input,
     results_gallery,
     score_bars,
     shown,
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
 TITLE = "Embedding Zoo"
 EXPLANATION = (
-    "Search pictures by what they show. A model turns words and pictures into vectors, and what means the same lies "
+    "Search images by what they show. A model turns words and images into vectors, and what means the same lies "
     "close together."
 )
 LABELS = "cat, dog, pagoda, flower, cup, mountain, boat, person, camera, rocket"
 WELCOME = {
     "title": "Nothing asked yet",
-    "note": "These are the pictures of the gallery. Type a few words above, or click one of the examples.",
+    "note": "These are the images of the gallery. Type a few words above, or click one of the examples.",
 }
-BY_PICTURE = {"title": "Nothing asked yet", "note": "Add a picture, or click one of the examples."}
+BY_IMAGE = {"title": "Nothing asked yet", "note": "Add an image, or click one of the examples."}
 DESCRIBE = {
-    "title": "No picture yet",
-    "note": "Add a picture, or click one of the examples; change the labels as you like.",
+    "title": "No image yet",
+    "note": "Add an image, or click one of the examples; change the labels as you like.",
 }
 DESCRIBED = ("coffee.png", "chelsea.png", "china.jpg", "summit.jpg")
 # The map grows inside its frame, which then scrolls; a click is still told in pixels of the image.
@@ -71,7 +71,7 @@ PROGRESS = gr.Progress()
 @register_demo("search")
 def build(
     model: "Embedder",
-    gallery: Gallery | Sequence[Picture] | None = None,
+    gallery: Gallery | Sequence[GalleryFile] | None = None,
     *,
     models: Models | None = None,
     local: bool = True,
@@ -84,7 +84,7 @@ def build(
     """The search page; for a model that reads no images, the page of `omni` where it hears or watches, else that of `text`.
 
     Args:
-        gallery: what is searched at first, embedded or not; by default the pictures that installed packages ship.
+        gallery: what is searched at first, embedded or not; by default the images that installed packages ship.
         models: what the model chooser offers; by default `model` and those whose weights are on this machine.
         local: whether only this machine's user sees the page. Then it offers folders and keeps one gallery for all
             tabs; otherwise uploads stay in their visitor's session.
@@ -99,9 +99,9 @@ def build(
         if hears_or_watches:
             return omni.build(model, local=local, workspace=workspace, heif=heif, roots=roots)
         return text.build(model)
-    workspace = workspace or Path(tempfile.mkdtemp(prefix="pictures-", dir=private_folder()))
+    workspace = workspace or Path(tempfile.mkdtemp(prefix="images-", dir=private_folder()))
     if not isinstance(gallery, Gallery):
-        gallery = embed_pictures(model, sample_pictures() if gallery is None else gallery)
+        gallery = embed_files(model, sample_images() if gallery is None else gallery)
     way = visitors_way(local=local, heif=heif)
     search = Search(models or Models(model), gallery, workspace, local=local, roots=roots, queries=queries, heif=way)
     # Static files are served from where they lie: with Gradio's own copies two visitors race for the same file.
@@ -124,12 +124,12 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
                 question = gr.Markdown(visible=False, elem_id="question")
                 with gr.Row(visible=False) as answers:
                     fetch, leave = gr.Button("Fetch it", variant="primary", size="sm"), gr.Button("Not now", size="sm")
-        with gr.Tabs(selected=first if reads_text or first == "region" else "picture"):
+        with gr.Tabs(selected=first if reads_text or first == "region" else "image"):
             with gr.Tab("By words", id="words", visible=reads_text):
                 text_results = _text_tab(search, own)
             with gr.Tab("By both", id="both", visible=reads_text):
                 both_results = compose.tab(search, own)
-            with gr.Tab("By picture", id="picture"):
+            with gr.Tab("By image", id="image"):
                 image_results = _image_tab(search, own)
             with gr.Tab("Point", id="region"):
                 region_results = regions.tab(search, own)
@@ -139,7 +139,7 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
                 map_parts = _map_tab(search, own)
             with gr.Tab("Add yours"):
                 indexing = _index_tab(search, own)
-        there = {picture.path for picture in search.start.pictures}
+        there = {image.path for image in search.start.files}
         shown_first = [sample for path, sample in installed(SAMPLES) if path in there]
         sources([*shown_first, *(sample for _, sample in installed(EXAMPLES))] if shown_first else [])
         _keep_fresh(
@@ -170,7 +170,7 @@ def _text_tab(search: Search, own: gr.State) -> Components:
     )
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=300):
-            found = results_gallery("Pictures", search.browse(), columns=4, elem_id="text-results")
+            found = results_gallery("Images", search.browse(), columns=4, elem_id="text-results")
         with gr.Column(scale=1, min_width=230):
             top_k, bars = how_many(), score_bars("Scores", WELCOME, elem_id="text-scores")
     call = {
@@ -195,31 +195,31 @@ def _text_tab(search: Search, own: gr.State) -> Components:
 def _image_tab(search: Search, own: gr.State) -> Components:
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            picture = picture_input("A picture to look for", height=240, elem_id="look-for")
-            go = gr.Button("Find similar pictures", variant="primary")
-            examples = picture_examples(search.thumbnails, example_queries())
+            image = image_input("An image to look for", height=240, elem_id="look-for")
+            go = gr.Button("Find similar images", variant="primary")
+            examples = image_examples(search.thumbnails, example_queries())
             with gr.Accordion("Or a video, audio or a PDF, as far as the model reads it", open=False):
                 file = gr.File(label="A file to look for", height=140, elem_id="look-for-file")
                 file.preprocess = uploaded_path  # type: ignore[method-assign]
-            top_k, bars = how_many(), score_bars("Scores", BY_PICTURE, elem_id="image-scores")
+            top_k, bars = how_many(), score_bars("Scores", BY_IMAGE, elem_id="image-scores")
         with gr.Column(scale=3, min_width=300):
-            found = results_gallery("Pictures", search.browse(), columns=4, elem_id="image-results")
+            found = results_gallery("Images", search.browse(), columns=4, elem_id="image-results")
     call = {
         "fn": search.by_image,
-        "inputs": [picture, top_k, own],
+        "inputs": [image, top_k, own],
         "outputs": [found, bars],
         "show_progress_on": [found, bars],
     }
     said = {"api_name": "search_by_image", "api_description": api_text(search.by_image)}
     events = [
         go.click(**call, **said, concurrency_id="search"),
-        picture.upload(**call, api_visibility="private", concurrency_id="search"),
+        image.upload(**call, api_visibility="private", concurrency_id="search"),
     ]
     by_file = {**call, "fn": search.by_file, "inputs": [file, top_k, own], "concurrency_id": "search"}
     said = {"api_name": "search_by_file", "api_description": api_text(search.by_file)}
     events.append(file.upload(**by_file, **said))
     if examples:
-        events.append(_when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search"))
+        events.append(_when_picked(examples, image).then(**call, api_visibility="private", concurrency_id="search"))
     for event in events:
         answered(event, bars, found)
     return [found, bars]
@@ -228,9 +228,9 @@ def _image_tab(search: Search, own: gr.State) -> Components:
 def _labels_tab(search: Search, own: gr.State) -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            picture = picture_input("A picture to describe", height=240, elem_id="describe")
-            shipped = [picture for picture in sample_pictures() if picture.path.name in DESCRIBED]
-            examples = picture_examples(search.thumbnails, shipped)
+            image = image_input("An image to describe", height=240, elem_id="describe")
+            shipped = [image for image in sample_images() if image.path.name in DESCRIBED]
+            examples = image_examples(search.thumbnails, shipped)
             labels = gr.Textbox(LABELS, label="Your labels, separated by commas", lines=3, max_length=5000)
             go = gr.Button("Choose the best label", variant="primary")
         with gr.Column(scale=2, min_width=300):
@@ -243,14 +243,14 @@ def _labels_tab(search: Search, own: gr.State) -> None:
                 step=0.01,
                 info="Divides the cosines before the softmax: smaller means more decided shares.",
             )
-    call = {"fn": search.classify, "inputs": [picture, labels, temperature, own], "outputs": bars}
+    call = {"fn": search.classify, "inputs": [image, labels, temperature, own], "outputs": bars}
     said = {"api_name": "classify_image", "api_description": api_text(search.classify)}
     events = [
         go.click(**call, **said, concurrency_id="search"),
-        picture.upload(**call, api_visibility="private", concurrency_id="search"),
+        image.upload(**call, api_visibility="private", concurrency_id="search"),
     ]
     if examples:
-        events.append(_when_picked(examples, picture).then(**call, api_visibility="private", concurrency_id="search"))
+        events.append(_when_picked(examples, image).then(**call, api_visibility="private", concurrency_id="search"))
     for event in events:
         answered(event, bars)
 
@@ -260,9 +260,9 @@ def _map_tab(search: Search, own: gr.State) -> Components:
     path, words, around = search.neighbours(drawn[0])
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
-            gr.Markdown("Each picture lies near those that mean something similar. Click one to see its neighbours.")
+            gr.Markdown("Each image lies near those that mean something similar. Click one to see its neighbours.")
             method = gr.Radio(gallery_map.methods(), value="PCA", label="Projection", container=False)
-            picture = gr.Image(
+            image = gr.Image(
                 first, label="Map", show_label=False, interactive=False, buttons=["fullscreen"], elem_id="map"
             )
             zoom = slider("Zoom", 1, 6, value=1, step=0.5, elem_id="map-zoom")
@@ -277,7 +277,7 @@ def _map_tab(search: Search, own: gr.State) -> Components:
     method.change(
         search.draw_map,
         [method, own],
-        [picture, trust, layout],
+        [image, trust, layout],
         api_name="draw_map",
         api_description=api_text(search.draw_map),
         concurrency_id="map",
@@ -288,20 +288,20 @@ def _map_tab(search: Search, own: gr.State) -> Components:
         return search.pick(drawn, event)
 
     silent = {"api_visibility": "private", "show_progress": "hidden"}
-    chosen = picture.select(pick, layout, [picked, caption, near], **silent)
+    chosen = image.select(pick, layout, [picked, caption, near], **silent)
     chosen.success(None, js=shown("#picked-caption", "nearest"), **silent)  # the map stays in view too
-    return [method, picture, trust, layout, picked, caption, near]
+    return [method, image, trust, layout, picked, caption, near]
 
 
 def _index_tab(search: Search, own: gr.State) -> list[Any]:
     where = "They stay on this machine." if search.local else "Only you see them, and they are deleted afterwards."
-    gr.Markdown(f"Search your own pictures: they are embedded here and join the gallery. {where}")
+    gr.Markdown(f"Search your own images: they are embedded here and join the gallery. {where}")
     with gr.Row(equal_height=False):
         if search.local:
             with gr.Column(min_width=300):
                 folder = gr.Textbox(
                     label="A folder on this machine",
-                    placeholder="~/Pictures",
+                    placeholder="~/Images",
                     info=f"Its subfolders are read too. Allowed: {', '.join(str(root) for root in search.roots)}",
                     max_length=1000,
                     elem_id="folder",
@@ -309,13 +309,13 @@ def _index_tab(search: Search, own: gr.State) -> list[Any]:
                 index_folder = gr.Button("Index this folder", variant="primary")
         with gr.Column(min_width=300):
             files = gr.File(
-                label="Or choose files" if search.local else f"Choose up to {MAX_UPLOADS} pictures",
+                label="Or choose files" if search.local else f"Choose up to {MAX_UPLOADS} images",
                 file_count="multiple",
                 file_types=["image"],
                 height=150,
             )
-            index_files = gr.Button("Index these pictures", variant="secondary" if search.local else "primary")
-    keep = gr.Checkbox(True, label="Keep the pictures that are in the gallery now", container=False)
+            index_files = gr.Button("Index these images", variant="secondary" if search.local else "primary")
+    keep = gr.Checkbox(True, label="Keep the images that are in the gallery now", container=False)
     report = gr.Markdown(elem_id="report", min_height=60)
 
     def files_in(files: list[str] | None, keep: bool, own: Any, progress: gr.Progress = PROGRESS) -> tuple[Any, str]:
@@ -369,7 +369,7 @@ def _keep_fresh(
         if now is seen:
             return tuple(gr.skip() for _ in outputs_of_refresh)
         browsing = search.browse(own)
-        welcomes = WELCOME, browsing, compose.WELCOME, browsing, BY_PICTURE, None, regions.NOTHING, browsing
+        welcomes = WELCOME, browsing, compose.WELCOME, browsing, BY_IMAGE, None, regions.NOTHING, browsing
         return now, now.model, search.status(own), browsing, *welcomes
 
     def offer(own: Visitor, before: Drawn) -> Any:
@@ -381,8 +381,8 @@ def _keep_fresh(
     def redraw(method: str, own: Visitor, before: Drawn) -> tuple[Any, ...]:
         if (search.current if own is None else own) is before[0]:
             return tuple(gr.skip() for _ in map_outputs)
-        *picture, drawn = search.draw_map(method, own)
-        return *picture, drawn, *search.neighbours(drawn[0])
+        *image, drawn = search.draw_map(method, own)
+        return *image, drawn, *search.neighbours(drawn[0])
 
     wanted = gr.State("")
 
@@ -403,7 +403,7 @@ def _keep_fresh(
     ]
     leave.click(lambda: (gr.Markdown(visible=False), gr.Row(visible=False)), None, [question, answers], **silent)
     # What takes a while comes later, so that nobody waits for it, and no results go that were found meanwhile: words to try
-    # are encoded first, and a map draws thousands of pictures.
+    # are encoded first, and a map draws thousands of images.
     fresh = {"fn": refresh, "inputs": [own, seen], "outputs": outputs_of_refresh, **silent}
     offered = {"fn": offer, "inputs": [own, layout], "outputs": tries, **silent}
     drawn = {"fn": redraw, "inputs": [method, own, layout], "outputs": map_outputs, **silent}
@@ -412,5 +412,5 @@ def _keep_fresh(
     page.load(**fresh).then(**offered).then(**drawn)
 
 
-def _when_picked(examples: gr.Dataset, picture: gr.Image) -> Any:
-    return examples.click(lambda row: row[0], examples, picture, api_visibility="private", show_progress="hidden")
+def _when_picked(examples: gr.Dataset, image: gr.Image) -> Any:
+    return examples.click(lambda row: row[0], examples, image, api_visibility="private", show_progress="hidden")

@@ -49,7 +49,7 @@ def launch(
 
     Args:
         model_name: a registered name, or whatever `load_model` opens; by default the one that made `vectors`, else zoo-mini.
-        photos: folders of pictures to search, and on the page of a model that hears or watches of all that it reads; the samples
+        photos: folders of images to search, and on the page of a model that hears or watches of all that it reads; the samples
             join them unless `samples` is False. Their vectors are kept in the user's cache, so that the next start embeds only
             what is new.
         vectors: a folder that `zoo embed` made of them, which are searched as they are, without the samples.
@@ -63,11 +63,11 @@ def launch(
             what suits the model.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
-        ignore: as in `load_model`. root, allow_outside: where the pictures of `vectors` are, if they were not made here; see
+        ignore: as in `load_model`. root, allow_outside: where the images of `vectors` are, if they were not made here; see
             `zoo.vectors.lookup.Inputs`.
 
     Raises:
-        ZooError: the model cannot be loaded, no picture can be found, there is no such page, the port is taken, or `heif` is asked for without pillow-heif.
+        ZooError: the model cannot be loaded, no image can be found, there is no such page, the port is taken, or `heif` is asked for without pillow-heif.
     """
     if find_spec("gradio") is None:
         raise ZooError('the demo needs gradio: pip install "embedding-zoo[demo]"')
@@ -134,7 +134,7 @@ def _shown(
         models = Models(model, downloads=downloads)
         return {"models": models, "queries": queries, "gallery": gallery_of(model, folders, **shown)}
     if vectors is not None:
-        raise ZooError(f"{model.spec.name} reads no pictures, and --vectors is of pictures")
+        raise ZooError(f"{model.spec.name} reads no images, and --vectors is of images")
     return {}
 
 
@@ -203,20 +203,20 @@ def gallery_of(
     root: Path | None = None,
     allow_outside: bool = False,
 ) -> "Gallery":
-    """The pictures of folders, of a folder of vectors, and the shipped samples, each once; with a bar on the terminal.
+    """The images of folders, of a folder of vectors, and the shipped samples, each once; with a bar on the terminal.
 
     Args:
-        kinds: of files that are shown; by default pictures alone.
+        kinds: of files that are shown; by default images alone.
 
     Raises:
-        ZooError: a folder holds no pictures, or there is nothing to show at all.
+        ZooError: a folder holds no images, or there is nothing to show at all.
     """
-    from .gallery import embed_pictures, joined, sample_pictures
+    from .gallery import embed_files, joined, sample_images
     from .stored import folder_gallery, sample_gallery, vectors_gallery
 
-    shipped = sample_pictures() if samples and (not kinds or "image" in kinds) else []
+    shipped = sample_images() if samples and (not kinds or "image" in kinds) else []
     if not (folders or shipped or vectors):
-        raise ZooError("there are no pictures to search: name a folder with --photos, or install scikit-image")
+        raise ZooError("there are no images to search: name a folder with --photos, or install scikit-image")
     there = {"root": root, "allow_outside": allow_outside}
     parts = [] if vectors is None else [vectors_gallery(model, vectors, kinds=kinds, **there)]
     more: dict[str, Any] = {}
@@ -229,7 +229,7 @@ def gallery_of(
             parts.append(folder_gallery(model, folder, progress=progress, **more))
     if shipped:
         with _bar("Embedding the samples") as progress:
-            embed = sample_gallery if kinds else embed_pictures
+            embed = sample_gallery if kinds else embed_files
             parts.append(embed(model, shipped, progress=progress))
     left_out = [one for part in parts for one in part.refused]
     for one in left_out[:10]:
@@ -243,7 +243,7 @@ def gallery_of(
 def _bar(what: str) -> "Iterator[Callable[[int, int], None]]":
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=" pictures") as bar:
+    with tqdm(desc=what, unit=" images") as bar:
 
         def move(done: int, total: int) -> None:
             bar.total = total

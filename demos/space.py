@@ -49,12 +49,12 @@ preload_from_hub:
 # $name
 
 The demo of [$repo](https://huggingface.co/$repo), made by `zoo publish --space`. On your own machine and over your own
-pictures: `pip install "embedding-zoo[demo]"`, then `zoo demo hf:$repo --photos ~/Pictures`.
+images: `pip install "embedding-zoo[demo]"`, then `zoo demo hf:$repo --photos ~/Images`.
 """
 SHORT = {
     frozenset({"text"}): "Search sentences by meaning",
-    frozenset({"image"}): "Search pictures by a picture",
-    frozenset({"image", "text"}): "Search pictures by words, or by a picture",
+    frozenset({"image"}): "Search images by an image",
+    frozenset({"image", "text"}): "Search images by words, or by an image",
 }
 OMNI = "Search images, clips and recordings by meaning"
 POINT = "Point at a thing: its name, and others like it"
@@ -80,7 +80,7 @@ def write_space(
         files: what the model's repository holds; the Space fetches what loading needs when it is built.
         wheel: an address of the zoo's wheel, where it is not to come from the package index.
         packages: what else the model needs, as pip pins it: those that bring its parts.
-        photos: a folder of pictures that the Space shows in place of the shipped ones; copies of at most 1024 pixels, without
+        photos: a folder of images that the Space shows in place of the shipped ones; copies of at most 1024 pixels, without
             what else the files say (place, camera), go with it. queries: what it offers to try.
 
     Returns:
@@ -132,27 +132,27 @@ def _short(spec: ModelSpec) -> str:
 
 
 def copy_photos(photos: Path, target: Path) -> list[str]:
-    """Small copies of a folder's pictures for a Space; returns their names, "photos/…".
+    """Small copies of a folder's images for a Space; returns their names, "photos/…".
 
     Raises:
-        ZooError: as `walk_pictures`, more than 500 pictures, or one that cannot be read, by its name: before it is sent.
+        ZooError: as `walk_images`, more than 500 images, or one that cannot be read, by its name: before it is sent.
     """
     from zoo.errors import InputError
 
-    from .gallery import digest, save_small, walk_pictures
+    from .gallery import digest, save_small, walk_images
 
-    found, left_out = walk_pictures(photos, limit=MAX_PHOTOS)
+    found, left_out = walk_images(photos, limit=MAX_PHOTOS)
     if left_out:
         raise ZooError(f"{photos}: {left_out[0].name}: {left_out[0].reason} Take it away, or repair it.")
     target.mkdir(parents=True, exist_ok=True)
     names = []
-    for picture in found:
-        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', picture.path.stem)[:60]}-{digest(picture.path)[:8]}.jpg"
+    for image in found:
+        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', image.path.stem)[:60]}-{digest(image.path)[:8]}.jpg"
         try:
             if not (target / name).exists():  # the name tells the content
-                save_small(picture.path, target / name, PHOTO_SIDE)
+                save_small(image.path, target / name, PHOTO_SIDE)
         except InputError as error:
-            raise ZooError(f"{photos}: {picture.caption}: {error}. Take it away, or repair it.") from error
+            raise ZooError(f"{photos}: {image.caption}: {error}. Take it away, or repair it.") from error
         names.append(f"{target.name}/{name}")
     return names
 

@@ -14,7 +14,7 @@ from zoo.errors import DiskFullError, FolderError, InputError, TooManyBadItemsEr
 from zoo.inputs.kinds import kind_of
 from zoo.similarity import finished
 
-from .gallery import MAX_PICTURES, Gallery, Picture, Refused, digest, embed_pictures, walk_files
+from .gallery import MAX_FILES, Gallery, GalleryFile, Refused, digest, embed_files, walk_files
 from .messages import explain_code
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
-def own_folder(text: str, roots: Sequence[Path], *, local: bool, noun: str = "pictures") -> Path:
+def own_folder(text: str, roots: Sequence[Path], *, local: bool, noun: str = "images") -> Path:
     """The folder that somebody typed on a page.
 
     Args:
@@ -40,7 +40,7 @@ def own_folder(text: str, roots: Sequence[Path], *, local: bool, noun: str = "pi
     if not local:
         raise ZooError(f"Folders of the server cannot be indexed on a shared page. Upload the {noun} instead.")
     if not (text or "").strip():
-        raise ZooError(f"Type the path of a folder with {noun}, for example ~/Pictures.")
+        raise ZooError(f"Type the path of a folder with {noun}, for example ~/Images.")
     path = Path(text.strip()).expanduser()
     if not any(path.resolve().is_relative_to(root) for root in roots):
         allowed = ", ".join(str(root) for root in roots) or "none"
@@ -59,27 +59,27 @@ def folder_gallery(
     read: Callable[[Path], Any] = lambda path: path,
     progress: Progress | None = None,
 ) -> Gallery:
-    """The pictures of a folder, or its files of some kinds; what was embedded at an earlier start, by content, is not embedded again.
+    """The images of a folder, or its files of some kinds; what was embedded at an earlier start, by content, is not embedded again.
 
     The vectors lie in the user's cache, a folder for each model, and are those of `zoo embed --update`. Where they cannot
     lie there (another page is at it, a full disk, late interaction, a folder of tables) they are made in memory.
 
     Args:
-        kinds: of "image", "video", "audio" and "document"; by default pictures alone. read: what the model is given of a file.
+        kinds: of "image", "video", "audio" and "document"; by default images alone. read: what the model is given of a file.
 
     Raises:
-        ZooError: as `walk_files` and `embed_pictures`.
+        ZooError: as `walk_files` and `embed_files`.
     """
     from zoo.bulk import embed_dataset
     from zoo.bulk.folder import Images
     from zoo.bulk.opening import prepare
     from zoo.tables.options import Options
 
-    pictures, left_out = walk_files(folder, kinds or ("image",))
+    images, left_out = walk_files(folder, kinds or ("image",))
     root, started = Path(folder).expanduser().resolve(), time.perf_counter()
     if model.spec.similarity != "maxsim" and isinstance(prepare(root, Options()), Images):
         out = cache_of(model, "\n".join([str(root), *kinds]))
-        # A page of pictures: whoever hears and watches besides is not to embed all that lies among them.
+        # A page of images: whoever hears and watches besides is not to embed all that lies among them.
         alone = "image" if model.spec.modalities & {"video", "audio"} else None
         asked: dict[str, Any] = {"kind": list(kinds) or alone, **model.for_role("document")}
         if kinds:  # however many are damaged, the others are there; and a document is one result
@@ -87,13 +87,13 @@ def folder_gallery(
         try:
             report = embed_dataset(model, root, out, update=True, progress=progress or False, **asked)
             found, bad = _vectors(model, out), {one.reference: one for one in _bad(out)}
-            left_out += [_refused(bad[one.caption]) for one in pictures if one.caption in bad]
-            made = _gallery(model, [one for one in pictures if one.caption in found], found)
+            left_out += [_refused(bad[one.caption]) for one in images if one.caption in bad]
+            made = _gallery(model, [one for one in images if one.caption in found], found)
             seconds = time.perf_counter() - started
             return replace(made, refused=tuple(left_out), seconds=seconds, embedded=report.new)
         except (FolderError, DiskFullError, TooManyBadItemsError):
             pass
-    made = embed_pictures(model, pictures, progress=progress, read=read)
+    made = embed_files(model, images, progress=progress, read=read)
     return replace(made, refused=(*left_out, *made.refused))
 
 
@@ -105,7 +105,7 @@ def vectors_gallery(
     root: Path | None = None,
     allow_outside: bool = False,
 ) -> Gallery:
-    """The pictures, or files of some kinds, that `zoo embed` embedded into a folder of vectors.
+    """The images, or files of some kinds, that `zoo embed` embedded into a folder of vectors.
 
     Args:
         kinds: as of `folder_gallery`. A file whose parts have vectors has their mean here.
@@ -120,12 +120,12 @@ def vectors_gallery(
 
     manifest = read_manifest(folder)
     check_model(model, folder)
-    held, noun = manifest["source"]["kind"], "files" if kinds else "pictures"
+    held, noun = manifest["source"]["kind"], "files" if kinds else "images"
     if held not in ((*kinds, "media") if kinds else ("image",)):
         raise ZooError(f"{folder} holds vectors of {held}; the page searches {noun}")
     inputs = Inputs.of(folder, manifest, root, allow_outside=allow_outside)
-    found, pictures, gone = _vectors(model, folder), [], []
-    for reference in list(found)[: MAX_PICTURES + 1]:
+    found, images, gone = _vectors(model, folder), [], []
+    for reference in list(found)[: MAX_FILES + 1]:
         try:
             path = inputs.find(reference)
         except OutsideError as error:
@@ -138,19 +138,19 @@ def vectors_gallery(
         elif kinds and (kind := _kind(path)) not in kinds:
             gone.append(Refused(reference, "not-shown", f"The page shows no {kind or 'text'}."))
         else:
-            pictures.append(Picture(path, reference))
-    if len(pictures) > MAX_PICTURES:
-        raise ZooError(f"{folder} holds more than {MAX_PICTURES:,} {noun}, too many for one page: use `zoo search`")
-    if not pictures:
+            images.append(GalleryFile(path, reference))
+    if len(images) > MAX_FILES:
+        raise ZooError(f"{folder} holds more than {MAX_FILES:,} {noun}, too many for one page: use `zoo search`")
+    if not images:
         if gone and gone[0].code != "missing-file":
             raise ZooError(f"none of the {len(found):,} {noun} of {folder} is shown. {gone[0].reason}")
         raise ZooError(f"none of the {len(found):,} {noun} of {folder} is where it was embedded; is the disk mounted?")
-    return replace(_gallery(model, pictures, found), refused=tuple(gone), embedded=0)
+    return replace(_gallery(model, images, found), refused=tuple(gone), embedded=0)
 
 
 def sample_gallery(
     model: "Embedder",
-    pictures: Sequence[Picture],
+    images: Sequence[GalleryFile],
     read: Callable[[Path], Any] = lambda path: path,
     *,
     progress: Progress | None = None,
@@ -161,19 +161,19 @@ def sample_gallery(
         read: what the model is given of a file.
 
     Raises:
-        ZooError: as `embed_pictures`.
+        ZooError: as `embed_files`.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load, save
 
     from zoo.files import writing
 
-    place = cache_of(model, "\n".join(digest(picture.path) for picture in pictures)).with_suffix(".safetensors")
+    place = cache_of(model, "\n".join(digest(image.path) for image in images)).with_suffix(".safetensors")
     with contextlib.suppress(OSError, SafetensorError, KeyError):
         found = load(place.read_bytes())["vectors"]
-        if found.shape == (len(pictures), model.spec.dim):
-            return Gallery(model.spec.name, tuple(pictures), found)
-    made = embed_pictures(model, pictures, progress=progress, read=read)
+        if found.shape == (len(images), model.spec.dim):
+            return Gallery(model.spec.name, tuple(images), found)
+    made = embed_files(model, images, progress=progress, read=read)
     if not made.refused and not isinstance(made.vectors, list):
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def kept_file(target: Path, key: str, made: Callable[[], bytes]) -> Path:
 
 
 def cache_of(model: "Embedder", what: Path | str) -> Path:
-    """Where the vectors of a folder's pictures, or of what else is named, are kept for a model: a place of their own for both."""
+    """Where the vectors of a folder's images, or of what else is named, are kept for a model: a place of their own for both."""
     asked = json.dumps(model.fingerprint(**model.for_role("document")), sort_keys=True, default=str)
     name = hashlib.sha256(f"{asked}\n{what}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return _cache() / "galleries" / name
@@ -211,13 +211,11 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embedding-zoo"
 
 
-def _gallery(model: "Embedder", pictures: list[Picture], found: "dict[str, Tensor]") -> Gallery:
+def _gallery(model: "Embedder", images: list[GalleryFile], found: "dict[str, Tensor]") -> Gallery:
     import torch
 
-    vectors = (
-        torch.stack([found[picture.caption] for picture in pictures]) if pictures else torch.empty(0, model.spec.dim)
-    )
-    return Gallery(model.spec.name, tuple(pictures), vectors)
+    vectors = torch.stack([found[image.caption] for image in images]) if images else torch.empty(0, model.spec.dim)
+    return Gallery(model.spec.name, tuple(images), vectors)
 
 
 def _vectors(model: "Embedder", folder: Path) -> "dict[str, Tensor]":

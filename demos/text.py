@@ -29,7 +29,7 @@ EXAMPLES = ("a sleepy pet", "bad weather", "where can I buy bread?", "astronomy"
 
 @register_demo("text")
 def build(model: "Embedder", **_page: Any) -> gr.Blocks:
-    """The page; options that only concern pictures are accepted and unused, so that every demo opens alike."""
+    """The page; options that only concern images are accepted and unused, so that every demo opens alike."""
 
     def search(query: str, passages: str, top_k: int = 10) -> dict[str, Any]:
         """The passages closest in meaning to the query.

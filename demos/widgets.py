@@ -1,4 +1,4 @@
-"""The pieces that demos share: look, score bars, picture upload, and errors in plain words."""
+"""The pieces that demos share: look, score bars, image upload, and errors in plain words."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .gallery import Picture, Thumbnails
+from .gallery import GalleryFile, Thumbnails
 from .messages import explain
 from .samples import Sample, credit_list
 
@@ -172,12 +172,12 @@ def cosine_text(cosine: float) -> str:
     return f"{round(cosine, 2) + 0.0:.2f}"
 
 
-def picture_input(label: str, **options: Any) -> gr.Image:
-    """A picture upload that hands over the file's path unread, so that the zoo's own reader judges it."""
-    picture = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], buttons=["fullscreen"], **options)
+def image_input(label: str, **options: Any) -> gr.Image:
+    """An image upload that hands over the file's path unread, so that the zoo's own reader judges it."""
+    image = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], buttons=["fullscreen"], **options)
     # Gradio's own reading raises the decoder's words on a bad file; ours come with a remedy.
-    picture.preprocess = uploaded_path  # type: ignore[method-assign]
-    return picture
+    image.preprocess = uploaded_path  # type: ignore[method-assign]
+    return image
 
 
 def uploaded_path(payload: Any) -> str | None:
@@ -252,7 +252,7 @@ def answered(event: Any, bars: gr.HTML, found: gr.Gallery | None = None) -> None
         event.failure(lambda: (None, FAILED), None, [found, bars], **silent)
 
 
-def how_many(most: int = 48, value: int = 8, label: str = "Pictures to show") -> gr.Slider:
+def how_many(most: int = 48, value: int = 8, label: str = "Images to show") -> gr.Slider:
     """How many results are wanted."""
     return slider(label, 1, most, value=value, step=1)
 
@@ -273,11 +273,11 @@ def in_range(label: str, value: Any, least: float, most: float) -> float:
     return value
 
 
-def picture_examples(thumbnails: Thumbnails, pictures: Sequence[Picture]) -> gr.Dataset | None:
-    """Pictures to click on instead of uploading one; None where none is installed."""
-    if not pictures:
+def image_examples(thumbnails: Thumbnails, images: Sequence[GalleryFile]) -> gr.Dataset | None:
+    """Images to click on instead of uploading one; None where none is installed."""
+    if not images:
         return None
-    samples = [[str(thumbnails.of(picture))] for picture in pictures]
+    samples = [[str(thumbnails.of(image))] for image in images]
     return gr.Dataset(components=[gr.Image(visible=False)], samples=samples, label="Try", type="values")
 
 

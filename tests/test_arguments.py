@@ -58,7 +58,7 @@ WRONG: dict[str, list[Any]] = {
     "name": [5, b"x", None, ["a"], object()],
     "name_or_path": [5, b"x", None, ["a"], object()],
     "pattern": [5, b"x", None, object()],
-    "modality": [5, "picture", ["text"], object()],
+    "modality": [5, "photo", ["text"], object()],
     "max_params": ["30M", 1.5, -1, object()],
     "license": [5, b"x", object()],
     "revision": [5, b"x", object()],
@@ -126,7 +126,7 @@ WRONG: dict[str, list[Any]] = {
 # The facts of a model, as `ModelSpec` and `register_model` take them.
 FACTS: dict[str, list[Any]] = {
     "name": [5, None, b"x"],
-    "modalities": ["text", 5, None, [5], ["picture"], []],
+    "modalities": ["text", 5, None, [5], ["photo"], []],
     "dim": ["8", 8.0, True, 0, None],
     "license": [5, None],
     "hub_id": [5, None],

@@ -23,7 +23,7 @@ from zoo.publishing import certificate, exports
 from zoo.publishing.certificate import checking
 from zoo.similarity import cosine, dot
 
-PICTURES = [np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8) for seed in range(6)]
+IMAGES = [np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8) for seed in range(6)]
 BACKENDS = {"exact": ExactIndex, "lancedb": LanceIndex}
 
 
@@ -221,11 +221,11 @@ def test_mteb_takes_the_mean_of_parts_that_no_tower_reads_together() -> None:
 
     dual = dot_model("clip-test")
     wrapped = zoo.evaluation.mteb.wrap(dual)
-    rows = [{"text": ["a cat", "a dog"], "image": [PICTURES[0], PICTURES[1]]}]
+    rows = [{"text": ["a cat", "a dog"], "image": [IMAGES[0], IMAGES[1]]}]
     found = wrapped.encode(rows, task_metadata=facts("Local"), hf_split="test", hf_subset="default")
-    expected = (dual.encode(["a cat", "a dog"]) + dual.encode([Item(image=one) for one in PICTURES[:2]])) / 2
+    expected = (dual.encode(["a cat", "a dog"]) + dual.encode([Item(image=one) for one in IMAGES[:2]])) / 2
     assert (found - expected).abs().max() < BOUND
-    items = [Item(text=text, image=one) for text, one in zip(["a cat", "a dog"], PICTURES, strict=False)]
+    items = [Item(text=text, image=one) for text, one in zip(["a cat", "a dog"], IMAGES, strict=False)]
     assert (found - dual.encode(items)).abs().max() < BOUND, "the model's own rule gives the same"
 
 
@@ -252,9 +252,9 @@ def test_a_weighted_sum_scores_as_the_weighted_sum_of_both_scores(share: float) 
 
     dual = dot_model("clip-test")
     dual.fusion = WeightedSum(share)
-    image, text = dual.encode([Item(image=PICTURES[0])]), dual.encode(["in blue"])
-    fused = dual.encode([Item(image=PICTURES[0], text="in blue")])
-    gallery = dual.encode([Item(image=one) for one in PICTURES])
+    image, text = dual.encode([Item(image=IMAGES[0])]), dual.encode(["in blue"])
+    fused = dual.encode([Item(image=IMAGES[0], text="in blue")])
+    gallery = dual.encode([Item(image=one) for one in IMAGES])
     expected = share * dual.similarity(image, gallery) + (1 - share) * dual.similarity(text, gallery)
     assert torch.allclose(dual.similarity(fused, gallery), expected, atol=1e-4)
 
@@ -360,16 +360,16 @@ def search(dual: zoo.Embedder, tmp_path: Path) -> tuple:
     pytest.importorskip("gradio")
     from PIL import Image
     from zoo.demos.chooser import Models
-    from zoo.demos.gallery import embed_pictures
+    from zoo.demos.gallery import embed_files
     from zoo.demos.handlers import Search
 
-    from tests.demos.demo_support import folder_pictures
+    from tests.demos.demo_support import folder_images
 
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
-    for number, pixels in enumerate(PICTURES):
+    for number, pixels in enumerate(IMAGES):
         Image.fromarray(pixels).save(folder / f"{number}.png")
-    gallery = embed_pictures(dual, folder_pictures(folder))
+    gallery = embed_files(dual, folder_images(folder))
     return Search(Models(dual), gallery, tmp_path / "work"), folder
 
 

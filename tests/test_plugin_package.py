@@ -29,9 +29,9 @@ zoo.build_model("acme-trigrams").save_pretrained("start")
 how = ["--loss", "acme_margin(margin=0.3) + 0.5 * infonce + acme_near(-0.5)", "--sampler", "acme_in_order", "--steps", "3", "--batch-size", "4", "--holdout", "0", "--log", "none"]
 assert main(["train", "pairs.csv", "--model", "./start", "--out", "mine", *how]) == 0
 assert main(["publish", "./mine", "--to", "me/acme-trigrams", "--keep", "kept", "--space"]) == 0
-ear, sounds = zoo.build_model("acme-ear-test"), [zoo.Item(audio=[0.0, 0.5, 1.0]), zoo.Item(audio=[1.0] * 9, text="a")]
+ear, recordings = zoo.build_model("acme-ear-test"), [zoo.Item(audio=[0.0, 0.5, 1.0]), zoo.Item(audio=[1.0] * 9, text="a")]
 ear.save_pretrained("ear")
-print(json.dumps(ear.encode(sounds).tolist()))
+print(json.dumps(ear.encode(recordings).tolist()))
 model = zoo.load_model("./mine")
 print(json.dumps(model.encode(["a cat", "the river"]).tolist()))
 """
@@ -44,8 +44,8 @@ from zoo.cli import main
 
 model = zoo.load_model("acme-trigrams")
 print(json.dumps(model.encode(["a cat", "the river"]).tolist()))
-sounds = [zoo.Item(audio=[0.0, 0.5, 1.0]), zoo.Item(audio=[1.0] * 9, text="a")]
-print(json.dumps(zoo.load_model("./ear").encode(sounds).tolist()))
+recordings = [zoo.Item(audio=[0.0, 0.5, 1.0]), zoo.Item(audio=[1.0] * 9, text="a")]
+print(json.dumps(zoo.load_model("./ear").encode(recordings).tolist()))
 assert main(["show", "acme-trigrams"]) == 0
 from pathlib import Path
 folder = Path("plain")

@@ -30,12 +30,12 @@ MANY_LAYERS = {"mobileclip-s1", "mobileclip-s2", "mobileclip2-s2"}  # for which 
 TEXTS = ["a", "a red motorbike", "Ein Hündchen schläft auf dem Sofa; 犬がソファで眠る。", "word " * 40]
 
 
-def picture(seed: int, width: int = 90, height: int = 60) -> Image.Image:
+def make_image(seed: int, width: int = 90, height: int = 60) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def sound(seed: int, seconds: float, rate: int = 16_000) -> zoo.Waveform:
+def make_audio(seed: int, seconds: float, rate: int = 16_000) -> zoo.Waveform:
     """Noise that is louder in some bands than in others."""
     luck = np.random.default_rng(seed)
     bands = np.repeat(luck.random(8), round(seconds * rate / 16) + 1)[: round(seconds * rate) // 2 + 1]
@@ -45,23 +45,23 @@ def sound(seed: int, seconds: float, rate: int = 16_000) -> zoo.Waveform:
 
 def inputs(model: zoo.Embedder) -> list[list]:
     """Lists of inputs, one for each modality that the model reads, of different lengths and sizes."""
-    pictures = [picture(0), picture(1, 200, 50), picture(2, 30, 170)]
-    found = [some for modality, some in (("text", TEXTS), ("image", pictures)) if modality in model.spec.modalities]
-    film = np.stack([np.asarray(picture(seed)) for seed in range(4)])
+    images = [make_image(0), make_image(1, 200, 50), make_image(2, 30, 170)]
+    found = [some for modality, some in (("text", TEXTS), ("image", images)) if modality in model.spec.modalities]
+    video = np.stack([np.asarray(make_image(seed)) for seed in range(4)])
     if any(tower.encoder.reads == {"video"} for tower in model.towers):
-        found += [[zoo.Item(video=film), zoo.Item(video=film[:1]), zoo.Item(video=film[::-1])]]
+        found += [[zoo.Item(video=video), zoo.Item(video=video[:1]), zoo.Item(video=video[::-1])]]
     if any(tower.encoder.reads == {"audio"} for tower in model.towers):
-        found += [[sound(0, 0.4), sound(1, 1.3), sound(2, 3.1)]]
+        found += [[make_audio(0, 0.4), make_audio(1, 1.3), make_audio(2, 3.1)]]
     if any(tower.encoder.reads >= {"audio", "video"} for tower in model.towers) and model.spec.format is None:
         waves = [zoo.Waveform(np.sin(np.arange(n) / 9).astype(np.float32), 16_000) for n in (9_000, 4_321)]
-        kinds = {"audio": waves[0]}, {"video": film[:3]}, {"audio": waves[1], "video": film}
-        fused = {"audio": waves[0], "text": TEXTS[0]}, {"video": film, "text": TEXTS[0]}
+        kinds = {"audio": waves[0]}, {"video": video[:3]}, {"audio": waves[1], "video": video}
+        fused = {"audio": waves[0], "text": TEXTS[0]}, {"video": video, "text": TEXTS[0]}
         found += [[zoo.Item(**parts) for parts in (*kinds, *fused) if model.towers[0].encoder.takes(frozenset(parts))]]
     if model.spec.format is not None:
-        both = [zoo.Item(text=text, image=image) for text, image in zip(TEXTS, pictures, strict=False)]
+        both = [zoo.Item(text=text, image=image) for text, image in zip(TEXTS, images, strict=False)]
         mixed = model.spec.format.mixed and {"text", "image"} <= model.towers[0].encoder.reads
         found += [both] if mixed else []
-        found += [[zoo.Item(video=film), zoo.Item(video=film[:1])]] if "video" in model.spec.modalities else []
+        found += [[zoo.Item(video=video), zoo.Item(video=video[:1])]] if "video" in model.spec.modalities else []
         waves = [zoo.Waveform(np.sin(np.arange(n) / 9).astype(np.float32), 16_000) for n in (9_000, 16_000, 4_321)]
         found += [[zoo.Item(audio=wave) for wave in waves]] if "audio" in model.spec.modalities else []
     return found

@@ -16,7 +16,7 @@ from .errors import RecipeError
 from .naming import what_there_is
 
 _ASPECT = 4 / 3  # most that a crop is stretched
-_ERASED = (0.02, 0.15)  # share of the picture that a patch covers
+_ERASED = (0.02, 0.15)  # share of the image that a patch covers
 # What an operation is when a recipe names it without a number, and the numbers it takes.
 _USUAL = {
     "crop": 0.6,
@@ -33,8 +33,8 @@ _USUAL = {
     "noise": 0.5,
     "frames": 0.2,
 }
-_PICTURES = ("crop", "flip", "colour", "erase")
-_SOUNDS = ("gain", "shift", "mute", "pitch", "pad", "noise")
+_IMAGES = ("crop", "flip", "colour", "erase")
+_AUDIO = ("gain", "shift", "mute", "pitch", "pad", "noise")
 _LOUD = {"gain": 60.0, "pitch": 2.0}  # the most that a number may be, where that is not 1
 _RATE = 16_000.0  # any: what is resampled is told by the quotient of two rates
 _NOISE = (-90.0, -50.0)  # decibels of full scale: from what nobody hears to a bad microphone
@@ -44,23 +44,23 @@ _NOISE = (-90.0, -50.0)  # decibels of full scale: from what nobody hears to a b
 class Augmentation:
     """How items are changed before they are embedded in training; 0 leaves a thing as it is.
 
-    None changes what a caption usually says: hues stay, and pictures are mirrored only where `flip` is named, since
-    captions say left and right and pictures hold letters.
+    None changes what a caption usually says: hues stay, and images are mirrored only where `flip` is named, since
+    captions say left and right and images hold letters.
 
     Attributes:
-        crop: smallest share of a picture's area that a view shows, at the picture's size; stretched by 4/3 at most.
-        flip: how often a picture is mirrored.
+        crop: smallest share of an image's area that a view shows, at the image's size; stretched by 4/3 at most.
+        flip: how often an image is mirrored.
         colour: most by which saturation, contrast and brightness change, as a share.
-        erase: how often a patch of a picture is painted over.
+        erase: how often a patch of an image is painted over.
         words: how often a word is left out; at least one stays.
         swap: how often a word changes places with the next.
-        gain: most decibels by which a sound is louder or softer.
-        shift: most by which a sound is moved, as a share of its length; silence fills the gap.
-        mute: longest part of a sound that is silenced, as a share of its length.
+        gain: most decibels by which a recording is louder or softer.
+        shift: most by which a recording is moved, as a share of its length; silence fills the gap.
+        mute: longest part of a recording that is silenced, as a share of its length.
         pitch: most octaves by which audio is played faster or slower, which moves its frequencies and its length alike.
         pad: most silence before and after audio, each as a share of its length.
         noise: how often white noise lies under audio, of -90 to -50 decibels of full scale.
-        frames: most by which a film is cut at its ends, as a share; the frames are then taken anew, as many as before.
+        frames: most by which a video is cut at its ends, as a share; the frames are then taken anew, as many as before.
     """
 
     crop: float = 0.0
@@ -108,34 +108,34 @@ class Augmentation:
         """What is changed: an item of another modality is always the same."""
         changed = {
             "text": self._any("words", "swap"),
-            "image": self._any(*_PICTURES),
-            "video": self._any("frames", *_PICTURES),
-            "audio": self._any(*_SOUNDS),
+            "image": self._any(*_IMAGES),
+            "video": self._any("frames", *_IMAGES),
+            "audio": self._any(*_AUDIO),
         }
         return frozenset(name for name, does in changed.items() if does)
 
     def item(self, item: Item, seed: int | Sequence[int]) -> Item:
-        """The item with its text changed, and films and sounds that are arrays; the rest is changed after reading."""
+        """The item with its text changed, and videos and recordings that are arrays; the rest is changed after reading."""
         luck = np.random.default_rng([0, *_numbers(seed)])
         changes: dict[str, Any] = {}
         if item.text is not None and (self.words or self.swap):
             changes["text"] = change_words(item.text, luck, leave_out=self.words, swap=self.swap)
-        if _is_array(item.video) and self._any("frames", *_PICTURES):
-            film = torch.as_tensor(item.video).movedim(-1, 1)  # (F, H, W, 3) → (F, 3, H, W)
-            changed = self._film(film, luck, still=bool(len(item.regions))).movedim(1, -1)
+        if _is_array(item.video) and self._any("frames", *_IMAGES):
+            video = torch.as_tensor(item.video).movedim(-1, 1)  # (F, H, W, 3) → (F, 3, H, W)
+            changed = self._video(video, luck, still=bool(len(item.regions))).movedim(1, -1)
             changes["video"] = changed if isinstance(item.video, Tensor) else changed.numpy()
-        if (waveform := as_waveform(item.audio)) is not None and self._any(*_SOUNDS):
+        if (waveform := as_waveform(item.audio)) is not None and self._any(*_AUDIO):
             samples = torch.from_numpy(mono(waveform, repr(waveform)))
-            changes["audio"] = Waveform(self._sound(samples, luck), waveform.rate)
-        elif _is_array(item.audio) and self._any(*_SOUNDS):  # of an encoder from outside, which knows its rate
-            changed = self._sound(torch.as_tensor(item.audio), luck)
+            changes["audio"] = Waveform(self._audio(samples, luck), waveform.rate)
+        elif _is_array(item.audio) and self._any(*_AUDIO):  # of an encoder from outside, which knows its rate
+            changed = self._audio(torch.as_tensor(item.audio), luck)
             changes["audio"] = changed if isinstance(item.audio, Tensor) else changed.numpy()
         return replace(item, **changes) if changes else item
 
     def read(self, value: Any, item: Item, seed: int | Sequence[int]) -> Any:
-        """What an encoder has read of an item, with its picture changed, or the film or sound that came from a file.
+        """What an encoder has read of an item, with its image changed, or the video or audio that came from a file.
 
-        Regions are told in pixels of the picture: with them it is neither cropped nor mirrored.
+        Regions are told in pixels of the image: with them it is neither cropped nor mirrored.
 
         Raises:
             RecipeError: the encoder's reads hold no pixels, frames or waveform to change.
@@ -143,25 +143,25 @@ class Augmentation:
         luck = np.random.default_rng([1, *_numbers(seed)])
         still = bool(len(item.regions))
         if (
-            still and self._any(*_PICTURES) and hasattr(value, "pixels")
+            still and self._any(*_IMAGES) and hasattr(value, "pixels")
         ):  # of a dense rule: an image, and what of it is meant
-            return value._replace(pixels=self._picture(value.pixels, luck, still=True))
+            return value._replace(pixels=self._image(value.pixels, luck, still=True))
         if still and type(value) is tuple:  # of an ensemble: several images of one region, changed alike
             return tuple(self.read(part, item, seed) for part in value)
-        if item.image is not None and self._any(*_PICTURES):
-            return self._picture(_expect(value, "uint8 (3, H, W) pixels", _is_picture), luck, still=still)
-        if item.video is not None and not _is_array(item.video) and self._any("frames", *_PICTURES):
-            return self._film(_expect(value, "uint8 (F, 3, H, W) frames", _is_film), luck, still=still)
+        if item.image is not None and self._any(*_IMAGES):
+            return self._image(_expect(value, "uint8 (3, H, W) pixels", _is_image), luck, still=still)
+        if item.video is not None and not _is_array(item.video) and self._any("frames", *_IMAGES):
+            return self._video(_expect(value, "uint8 (F, 3, H, W) frames", _is_video), luck, still=still)
         told = _is_array(item.audio) or as_waveform(item.audio) is not None
-        if item.audio is not None and not told and self._any(*_SOUNDS):
-            return self._sound(_expect(value, "float (samples,) waveforms", _is_sound), luck)
+        if item.audio is not None and not told and self._any(*_AUDIO):
+            return self._audio(_expect(value, "float (samples,) waveforms", _is_audio), luck)
         return value
 
     def _any(self, *names: str) -> bool:
         return any(getattr(self, name) for name in names)
 
-    def _picture(self, pixels: Tensor, luck: np.random.Generator, *, still: bool) -> Tensor:
-        """uint8 `(..., 3, H, W)`; all pictures of a film alike."""
+    def _image(self, pixels: Tensor, luck: np.random.Generator, *, still: bool) -> Tensor:
+        """uint8 `(..., 3, H, W)`; all images of a video alike."""
         if self.crop and not still:
             pixels = crop(pixels, luck, self.crop)
         if self.flip and not still and luck.random() < self.flip:
@@ -172,20 +172,20 @@ class Augmentation:
             pixels = erase(pixels, luck)
         return pixels
 
-    def _film(self, frames: Tensor, luck: np.random.Generator, *, still: bool) -> Tensor:
+    def _video(self, frames: Tensor, luck: np.random.Generator, *, still: bool) -> Tensor:
         if self.frames and len(frames) > 1:
             frames = frames[torch.from_numpy(pick_frames(len(frames), luck, self.frames))]
-        return self._picture(frames, luck, still=still)
+        return self._image(frames, luck, still=still)
 
-    def _sound(self, wave: Tensor, luck: np.random.Generator) -> Tensor:
-        return change_sound(wave, luck, **{name: getattr(self, name) for name in _SOUNDS})
+    def _audio(self, wave: Tensor, luck: np.random.Generator) -> Tensor:
+        return change_audio(wave, luck, **{name: getattr(self, name) for name in _AUDIO})
 
 
 # ---------------------------------------------------------------------------------------------------- one modality each
 
 
 def crop(pixels: Tensor, luck: np.random.Generator, least: float) -> Tensor:
-    """A random part of pictures `(..., 3, H, W)`, at least so much of their area, enlarged to their size (Inception)."""
+    """A random part of images `(..., 3, H, W)`, at least so much of their area, enlarged to their size (Inception)."""
     height, width = pixels.shape[-2:]
     area, aspect = luck.uniform(least, 1), np.exp(luck.uniform(-np.log(_ASPECT), np.log(_ASPECT)))
     tall = min(height, max(1, round(height * np.sqrt(area / aspect))))
@@ -233,7 +233,7 @@ def change_words(text: str, luck: np.random.Generator, *, leave_out: float = 0.0
     return text if kept == words else " ".join(kept)
 
 
-def change_sound(
+def change_audio(
     wave: Tensor,
     luck: np.random.Generator,
     *,
@@ -278,7 +278,7 @@ def played(wave: Tensor, speed: float) -> Tensor:
 
 
 def pick_frames(count: int, luck: np.random.Generator, most: float) -> np.ndarray:
-    """Frames `(count,)` of a film in order: evenly over a part of it, each moved by up to half its distance."""
+    """Frames `(count,)` of a video in order: evenly over a part of it, each moved by up to half its distance."""
     span = luck.uniform(1 - most, 1) * count
     start, step = luck.uniform(0, count - span), span / count
     places = start + step * (np.arange(count) + luck.uniform(0, 1, count))
@@ -298,15 +298,15 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "dtype") and hasattr(value, "shape")
 
 
-def _is_picture(value: Any) -> bool:
+def _is_image(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dtype == torch.uint8 and value.ndim == 3 and value.shape[0] == 3
 
 
-def _is_film(value: Any) -> bool:
+def _is_video(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dtype == torch.uint8 and value.ndim == 4 and value.shape[1] == 3
 
 
-def _is_sound(value: Any) -> bool:
+def _is_audio(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 1
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from zoo.inputs.item import Item
 from zoo.tables.pairs import datasets_of
 
-from .rows import Sound
+from .rows import GoodRows
 
 CORPUS = "corpus, item"  # how places begin that are in no pair
 
@@ -27,7 +27,7 @@ class Catalogue:
         document_kinds: equal numbers are equal modalities. datasets, names: as of a `PairTable`.
     """
 
-    def __init__(self, pairs: Sound, corpus: Sequence[Item]) -> None:
+    def __init__(self, pairs: GoodRows, corpus: Sequence[Item]) -> None:
         self.pairs, self.corpus, self.answers = pairs, corpus, pairs.answers
         numbers, self.names = datasets_of(pairs)
         self.datasets = torch.from_numpy(np.asarray(numbers, dtype=np.int64))

@@ -206,9 +206,9 @@ def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) ->
             f"{type(loss).__name__} reads neither `right` nor `empty`, which tell the places that are left: let it read one, "
             f"or say negatives={max(1, int(counts.min()))} (--negatives) and without_negatives='drop'"
         )
-    sound = root_of(pairs)
-    if each and sound is not None and "teacher_scores" in loss.reads:
-        mine = np.isin(numbers_in(pairs, sound), sound.unscored)
+    good = root_of(pairs)
+    if each and good is not None and "teacher_scores" in loss.reads:
+        mine = np.isin(numbers_in(pairs, good), good.unscored)
         if mine.any():
             first = int(np.flatnonzero(mine)[0])
             raise PairsError(

@@ -59,8 +59,8 @@ def hold_out(
 
 def _validation(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> PairTable | None:
     """The validation rows of tables with a column of splits, or 5,000 of them; None where there are none."""
-    sound = root_of(pairs)
-    whole = pairs if sound is None else sound.pairs
+    good = root_of(pairs)
+    whole = pairs if good is None else good.pairs
     leaves = [leaf for leaf in leaves_of(whole) if isinstance(leaf, SplitTable) and leaf.split == TRAIN]
     found = [own for leaf in leaves if (own := leaf.of_split(VALIDATION)) is not None]
     if not found:
@@ -73,8 +73,8 @@ def _validation(pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> PairTable 
 
 def told_held_out(held_out: Sequence[Pair] | PairTable) -> str:
     """What the held-out pairs are, where a column of the data says it; "" else."""
-    sound = root_of(held_out)
-    rows = held_out if sound is None else sound.pairs
+    good = root_of(held_out)
+    rows = held_out if good is None else good.pairs
     rows = rows.pairs if isinstance(rows, Selection) else rows
     leaves = leaves_of(rows)
     if not all(isinstance(leaf, SplitTable) and leaf.split == VALIDATION for leaf in leaves):

@@ -66,7 +66,7 @@ class Rules:
         sampling: the nearest of what is left, or any of it.
         too_few: what happens to a pair that gets fewer: "keep" it with those, "drop" it, or "repeat" its negatives
             (U-MARVEL).
-        same_kind: only candidates of the positive's modalities: a caption is no negative of a picture.
+        same_kind: only candidates of the positive's modalities: a caption is no negative of an image.
         seed: of the sampling.
     """
 

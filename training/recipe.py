@@ -65,7 +65,7 @@ class Recipe:
         still_norms: batch normalisation keeps its running statistics: right for small batches and for fine-tuning. Where
             its weights are frozen, and beside adapters, it keeps them anyway.
         lora: train low-rank adapters in place of the backbones' weights.
-        combiner: width of a `zoo.fusion.Combiner` that learns to fuse picture and text of models that read them apart;
+        combiner: width of a `zoo.fusion.Combiner` that learns to fuse image and text of models that read them apart;
             0 leaves the model's own rule.
         region: how regions of images are read, by the name of a rule of `zoo.regions`, which the trained model keeps; "" for the
             model's own.
@@ -288,10 +288,15 @@ class Recipe:
         return None
 
 
+# Fields that the recipe.json of an earlier run has under another name.
+_RENAMED = {"pictures": "images"}
+
+
 def _kind_of(cls: type[Recipe], facts: Any) -> tuple[type[Recipe], Any]:
     """The kind of recipe whose fields are set, and the facts without those that others have and this does not use."""
     if not isinstance(facts, dict):
         return cls, facts
+    facts = {_RENAMED.get(name, name): value for name, value in facts.items()}
     own = {f.name for f in fields(cls)}
     for kind in cls.__subclasses__():
         more = {f.name: f.default for f in fields(kind) if f.name not in own}

@@ -20,7 +20,7 @@ WITHOUT_IT = "the pair goes without it"  # what is said of a negative that canno
 _SHOWN = 5
 
 
-class Sound(Selection):
+class GoodRows(Selection):
     """The rows of some pairs that can be trained.
 
     Attributes:
@@ -38,7 +38,7 @@ class Sound(Selection):
         self.unscored = np.searchsorted(rows, unscored)
 
 
-def set_aside(pairs: Sequence[Pair] | PairTable, max_bad: Any, *, progress: bool | None = None) -> Sound:
+def set_aside(pairs: Sequence[Pair] | PairTable, max_bad: Any, *, progress: bool | None = None) -> GoodRows:
     """Looks at every row and leaves out those that are no pairs: broken lines, empty cells, files that are not there, scores
     that are no numbers. Nothing is decoded. A further positive or a negative whose file is missing is left out alone.
 
@@ -51,7 +51,7 @@ def set_aside(pairs: Sequence[Pair] | PairTable, max_bad: Any, *, progress: bool
         TooManyBadItemsError: there are more; the first of them are named. TableError: texts that may stand for a missing
         value, or no row is a pair.
     """
-    if isinstance(pairs, Sound):
+    if isinstance(pairs, GoodRows):
         return pairs
     bad: dict[str, str] = {}
     words: list[str] = []
@@ -79,7 +79,7 @@ def set_aside(pairs: Sequence[Pair] | PairTable, max_bad: Any, *, progress: bool
     check_limit(bad, max_bad, len(pairs))
     if len(pairs) and not answers.sizes.any():
         raise TooManyBadItemsError(f"none of the {len(pairs):,} inputs can be trained:{_listed(bad)}")
-    return Sound(pairs, answers, bad, unscored)
+    return GoodRows(pairs, answers, bad, unscored)
 
 
 def check_limit(bad: Mapping[str, str], max_bad: Any, inputs: int) -> None:
@@ -104,18 +104,18 @@ def told_aside(pairs: Sequence[Pair] | PairTable, out: Path | None = None) -> st
     Args:
         out: the folder of the run, in which it is listed.
     """
-    sound = root_of(pairs)
-    if sound is None or not sound.bad:
+    good = root_of(pairs)
+    if good is None or not good.bad:
         return ""
-    place, reason = next(iter(sound.bad.items()))
-    more = f", and {len(sound.bad) - 1:,} more" if len(sound.bad) > 1 else ""
+    place, reason = next(iter(good.bad.items()))
+    more = f", and {len(good.bad) - 1:,} more" if len(good.bad) > 1 else ""
     listed = "" if out is None else f" (listed in {out / 'skipped.jsonl'})"
-    return f"set aside: {len(sound.bad):,} of {sound.inputs:,} inputs{listed}: {place}: {reason}{more}"
+    return f"set aside: {len(good.bad):,} of {good.inputs:,} inputs{listed}: {place}: {reason}{more}"
 
 
-def root_of(pairs: Any) -> Sound | None:
+def root_of(pairs: Any) -> GoodRows | None:
     """The looked-at rows of which these are a part; None where nothing was looked at."""
-    while not isinstance(pairs, Sound):
+    while not isinstance(pairs, GoodRows):
         if not isinstance(pairs, Selection):
             return None
         pairs = pairs.pairs
@@ -124,10 +124,10 @@ def root_of(pairs: Any) -> Sound | None:
 
 def known_answers(pairs: Sequence[Pair] | PairTable) -> Answers:
     """What is right for what by these rows alone; they are read where they were not looked at."""
-    sound = root_of(pairs)
-    if sound is None:
+    good = root_of(pairs)
+    if good is None:
         return answers_of(pairs)
-    return sound.answers if pairs is sound else sound.answers.alone(numbers_in(pairs, sound))
+    return good.answers if pairs is good else good.answers.alone(numbers_in(pairs, good))
 
 
 def missing(item: Item) -> list[Path]:
@@ -153,10 +153,10 @@ def _check(pair: Pair) -> None:
 
 def negatives_of(pairs: Sequence[Pair] | PairTable) -> np.ndarray:
     """Hard negatives of every row `(n,)`."""
-    sound = root_of(pairs)
-    if sound is None:
+    good = root_of(pairs)
+    if good is None:
         return count_negatives(answers_of(pairs))
-    return count_negatives(sound.answers)[numbers_in(pairs, sound)]
+    return count_negatives(good.answers)[numbers_in(pairs, good)]
 
 
 def count_negatives(answers: Answers) -> np.ndarray:
@@ -190,9 +190,9 @@ def uneven_lines(
         for stage in stages_of(recipe)
         for part in parts_of(stage, pairs)
     ]
-    sound = root_of(pairs)
-    if sound is not None and not negatives_of(sound).any():
-        for schema in getattr(sound.pairs, "schemas", ()):
+    good = root_of(pairs)
+    if good is not None and not negatives_of(good).any():
+        for schema in getattr(good.pairs, "schemas", ()):
             if columns := [part.column for parts in schema.negatives for part in parts]:
                 lines.append(f"{schema.source}: no row has a negative: {', '.join(columns)} holds nothing")
     return list(dict.fromkeys(filter(None, lines)))

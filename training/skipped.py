@@ -93,8 +93,8 @@ def list_aside(out: Path, pairs: Sequence[Pair] | PairTable, held_out: Sequence[
     """Lists in skipped.jsonl what was set aside, of the pairs and of those that are held out."""
     if world()[0] == 0:
         for part, facts in ((pairs, {}), (held_out, {"held_out": True})):
-            if (sound := root_of(part)) is not None and sound.bad:
-                list_skipped(out / SKIPPED, sound.bad, **facts)
+            if (good := root_of(part)) is not None and good.bad:
+                list_skipped(out / SKIPPED, good.bad, **facts)
 
 
 def list_unread(
@@ -118,8 +118,8 @@ def list_unread(
         if match := _PART.fullmatch(message):
             row = int(match[2])
             found.setdefault(ranked[row].where or f"held-out pair {row}", f"the {match[1]}: {match[3]}")
-    sound, own = root_of(pairs), root_of(held_out)
-    together = sound is not None and sound is own
+    good, own = root_of(pairs), root_of(held_out)
+    together = good is not None and good is own
     if found and world()[0] == 0:
         list_skipped(out / SKIPPED, found, **({} if together else {"held_out": True}))
     if own is not None:

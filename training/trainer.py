@@ -311,12 +311,12 @@ def make_feed(
     if (own := recipe.feed(model, pairs, sampler, answers)) is not None:
         return own
     own_loss = stage_loss(recipe, pairs, loss)
-    sound = root_of(pairs)
+    good = root_of(pairs)
     skipped = Skipped(
         folder / ("skipped.jsonl" if rank == 0 else f"skipped-{rank}.jsonl"),
         recipe.max_bad,
-        len(pairs) if sound is None else sound.inputs,
-        None if sound is None else sound.bad,
+        len(pairs) if good is None else good.inputs,
+        None if good is None else good.bad,
     )
     return PairFeed(
         pairs,

@@ -50,8 +50,8 @@ def inputs_of(folder: Path, **options: Any) -> Inputs:
     return Inputs.of(folder, ShardFolder(folder).manifest(), **options)
 
 
-def make_pictures(folder: Path, count: int, start: int = 0) -> None:
-    """Small pictures of different colours in three nested folders."""
+def make_images(folder: Path, count: int, start: int = 0) -> None:
+    """Small images of different colours in three nested folders."""
     for i in range(start, start + count):
         path = folder / ("", "b", "b/c")[i % 3] / f"{i:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

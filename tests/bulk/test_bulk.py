@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import zoo
-from tests.bulk.bulk_support import embed, inputs_of, make_pictures, make_table, open_source, quarantined, stored
+from tests.bulk.bulk_support import embed, inputs_of, make_images, make_table, open_source, quarantined, stored
 from tests.inputs.bad_images import NO_HEIC
 from zoo.bulk.limit import Limit
 from zoo.errors import ArgumentError, FingerprintMismatchError, FolderError, TableError, TooManyBadItemsError
@@ -19,10 +19,10 @@ from zoo.errors import ArgumentError, FingerprintMismatchError, FolderError, Tab
 
 def test_a_folder_is_walked_in_order_and_says_what_it_left_out(clip, tmp_path):
     photos = tmp_path / "photos"
-    make_pictures(photos, 10)
+    make_images(photos, 10)
     (photos / ".hidden.png").write_bytes(b"x")
     (photos / ".git").mkdir()
-    (photos / "notes.txt").write_text("no picture")
+    (photos / "notes.txt").write_text("no image")
     (photos / "loop").symlink_to(photos)
     (photos / "no-suffix").write_bytes((photos / "00000.png").read_bytes())
     (photos / "empty.jpg").write_bytes(b"")
@@ -34,7 +34,7 @@ def test_a_folder_is_walked_in_order_and_says_what_it_left_out(clip, tmp_path):
     assert ids == sorted(ids, key=lambda one: one.split("/"))
     assert ids == sorted([*(p.relative_to(photos).as_posix() for p in photos.rglob("0*.png")), "no-suffix"])
     assert (report.inputs, report.vectors, report.bad) == (15, 11, 4)
-    assert report.ignored == {"hidden": 2, "not-a-picture": 1, "linked-folder": 1}
+    assert report.ignored == {"hidden": 2, "not-an-image": 1, "linked-folder": 1}
     assert {bad["id"]: bad["reason"] for bad in quarantined(tmp_path / "out")} == {
         "empty.jpg": "not-media",
         "iphone.heic": NO_HEIC,
@@ -50,7 +50,7 @@ def test_a_folder_is_walked_in_order_and_says_what_it_left_out(clip, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes only on POSIX")
 def test_a_file_name_that_is_no_unicode_is_quarantined(clip, tmp_path):
-    make_pictures(tmp_path / "photos", 2)
+    make_images(tmp_path / "photos", 2)
     with open(os.fsencode(tmp_path / "photos") + b"/caf\xe9.png", "wb") as file:
         file.write((tmp_path / "photos" / "00000.png").read_bytes())
     assert embed(clip, tmp_path / "photos", tmp_path / "out").reasons == {"file-name": 1}
@@ -58,8 +58,8 @@ def test_a_file_name_that_is_no_unicode_is_quarantined(clip, tmp_path):
 
 
 def test_the_output_inside_the_source_is_not_embedded(clip, tmp_path):
-    make_pictures(tmp_path, 3)
-    make_pictures(tmp_path / "out" / "thumbnails", 3)
+    make_images(tmp_path, 3)
+    make_images(tmp_path / "out" / "thumbnails", 3)
     assert embed(clip, tmp_path, tmp_path / "out").inputs == 3
     assert embed(clip, tmp_path, tmp_path / "out").new == 0
 
@@ -154,8 +154,8 @@ def test_json_lines(text, tmp_path):
     assert [bad["index"] for bad in quarantined(tmp_path / "out")] == [2, 3, 4, 5, 6]
 
 
-def test_pictures_named_in_a_table_lie_beside_it(clip, tmp_path, monkeypatch):
-    make_pictures(tmp_path / "data", 3)
+def test_images_named_in_a_table_lie_beside_it(clip, tmp_path, monkeypatch):
+    make_images(tmp_path / "data", 3)
     source = tmp_path / "data" / "list.csv"
     source.write_text("path,label\n00000.png,a\nb/00001.png,b\nmissing.png,c\nhttp://example.org/x.png,d\n")
     monkeypatch.chdir("/")
@@ -168,19 +168,19 @@ def test_pictures_named_in_a_table_lie_beside_it(clip, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_pictures_inside_a_parquet_table(clip, tmp_path, wrapped):
-    make_pictures(tmp_path, 9)
+def test_images_inside_a_parquet_table(clip, tmp_path, wrapped):
+    make_images(tmp_path, 9)
     files = sorted(tmp_path.rglob("*.png"))
     cells = [path.read_bytes() for path in files]
     table = {
-        "picture": [{"bytes": cell, "path": None} for cell in cells] if wrapped else cells,
+        "shot": [{"bytes": cell, "path": None} for cell in cells] if wrapped else cells,
         "thumbnail": cells,
         "name.first": [path.stem for path in files],
         "_size": list(range(9)),
         "tags": [["x"]] * 9,
     }
     pq.write_table(pa.table(table), tmp_path / "t.parquet", row_group_size=4)
-    embed(clip, tmp_path / "t.parquet", tmp_path / "out", column="picture")
+    embed(clip, tmp_path / "t.parquet", tmp_path / "out", column="shot")
     found = pq.read_table(tmp_path / "out" / "shards")
     assert found.column_names == ["id", "reference", "vector", "name_first", "size", "tags"]
     assert found.column("tags").to_pylist() == ['["x"]'] * 9

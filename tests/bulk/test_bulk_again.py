@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import zoo
-from tests.bulk.bulk_support import dying_at, make_pictures, make_table, quarantined, stored
+from tests.bulk.bulk_support import dying_at, make_images, make_table, quarantined, stored
 from zoo.bulk import embed_dataset
 from zoo.bulk.earlier import _below
 from zoo.bulk.known import Known, _Lookup
@@ -100,12 +100,12 @@ def check_vectors(model, photos: Path, out: Path, gone: dict[str, np.ndarray] | 
 
 def test_added_changed_moved_touched_and_vanished_images(clip, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 24)
+    make_images(photos, 24)
     (photos / "b" / "bad.png").write_bytes(b"")
     assert clip.embed(photos, out) == (24, 0, 0, 0, 0, 0)
     assert len(clip.given()) == 25
     before = dict(zip(*stored(out), strict=True))
-    make_pictures(photos, 2, start=100)  # sorted between the others
+    make_images(photos, 2, start=100)  # sorted between the others
     (photos / "b" / "00001.png").write_bytes((photos / "00000.png").read_bytes() + b" ")
     (photos / "b" / "00004.png").rename(photos / "0moved.png")
     os.utime(photos / "00006.png", ns=(1, 1))
@@ -132,7 +132,7 @@ def test_added_changed_moved_touched_and_vanished_images(clip, tmp_path):
 
 def test_an_unchanged_folder_is_not_read_and_images_at_the_end_are_added(clip, tmp_path, monkeypatch):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 12)
+    make_images(photos, 12)
     clip.embed(photos, out)
     files = shard_files(out)
 
@@ -218,7 +218,7 @@ def enumerate_texts(texts):
 
 def test_what_comes_back_is_recognised_and_copies_are_not_embedded(clip, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 9)
+    make_images(photos, 9)
     clip.embed(photos, out)
     clip.given()
     away = tmp_path / "away"
@@ -239,7 +239,7 @@ def test_what_comes_back_is_recognised_and_copies_are_not_embedded(clip, tmp_pat
 
 def test_a_rename_is_not_taken_for_a_copy_of_an_image_that_stays(clip, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 3)
+    make_images(photos, 3)
     for name in ("1.png", "2.png"):
         (photos / name).write_bytes((photos / "00000.png").read_bytes())
     clip.embed(photos, out)
@@ -251,7 +251,7 @@ def test_a_rename_is_not_taken_for_a_copy_of_an_image_that_stays(clip, tmp_path)
 @pytest.mark.parametrize("old", [False, True])
 def test_force_compares_what_files_hold(clip, old, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 9)
+    make_images(photos, 9)
     path = photos / "00003.png"
     path.write_bytes(path.read_bytes().ljust(200, b" "))
     clip.embed(photos, out)
@@ -259,7 +259,7 @@ def test_force_compares_what_files_hold(clip, old, tmp_path):
         forget_contents(out)
     clip.given()
     status = path.stat()
-    make_pictures(tmp_path / "other", 1, start=50)
+    make_images(tmp_path / "other", 1, start=50)
     path.write_bytes((tmp_path / "other" / "b" / "c" / "00050.png").read_bytes().ljust(200, b" "))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert clip.embed(photos, out) == (0, 0, 0, 9, 0, 0)
@@ -291,7 +291,7 @@ def forget_contents(out: Path) -> None:
 
 def test_shards_of_earlier_versions_are_known_by_names_sizes_and_times(clip, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 9)
+    make_images(photos, 9)
     clip.embed(photos, out)
     forget_contents(out)
     clip.given()
@@ -319,8 +319,8 @@ def test_an_update_that_an_earlier_version_left_unfinished_is_finished(text, tmp
 
 def test_vectors_of_another_source_are_not_mixed_with_these(clip, tmp_path):
     photos, other, out = tmp_path / "photos", tmp_path / "other", tmp_path / "out"
-    make_pictures(photos, 6)
-    make_pictures(other, 6, start=50)
+    make_images(photos, 6)
+    make_images(other, 6, start=50)
     clip.embed(photos, out)
     files = shard_files(out)
     with pytest.raises(
@@ -335,7 +335,7 @@ def test_vectors_of_another_source_are_not_mixed_with_these(clip, tmp_path):
 
 def test_what_lies_where_nobody_can_look_has_not_vanished(clip, tmp_path, monkeypatch):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 9)
+    make_images(photos, 9)
     clip.embed(photos, out)
     real = os.scandir
 
@@ -355,7 +355,7 @@ def test_what_lies_where_nobody_can_look_has_not_vanished(clip, tmp_path, monkey
 @pytest.mark.parametrize("columns", ["image", "image+text"])
 def test_images_of_a_table_are_known_by_what_they_hold_with_their_texts(clip, columns, tmp_path):
     source, out, photos = tmp_path / "t.csv", tmp_path / "out", tmp_path / "photos"
-    make_pictures(photos, 6)
+    make_images(photos, 6)
     table = [
         [path.relative_to(tmp_path).as_posix(), f"text {i}", "old"] for i, path in enumerate(photos.rglob("*.png"))
     ]
@@ -483,7 +483,7 @@ def test_a_source_that_changes_again_does_not_lose_what_was_embedded(text, tmp_p
 @pytest.mark.parametrize("back", [(), (1,)])
 def test_what_a_stopped_run_kept_of_vanished_images_is_written_anew(back, clip, tmp_path, monkeypatch):
     photos, away, out = tmp_path / "photos", tmp_path / "away", tmp_path / "out"
-    make_pictures(away, 8)
+    make_images(away, 8)
     photos.mkdir()
 
     def move(here, there, *numbers):

@@ -47,7 +47,7 @@ def expected(model: zoo.Embedder, files: dict[str, bytes]) -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path: Path, files: dict[str, bytes]) -> Path:
     """The files, one of them without an ending, a broken one, and a text."""
-    folder = tmp_path / "sounds"
+    folder = tmp_path / "recordings"
     (folder / "b").mkdir(parents=True)
     for name, content in files.items():
         (folder / ("b/unnamed" if name == "1.flac" else name)).write_bytes(content)
@@ -116,12 +116,12 @@ def tables(place: Path, files: dict[str, bytes]) -> dict[str, tuple[Path, dict]]
     feature = {
         "info": {
             "features": {
-                "sound": {"_type": "Audio", "sampling_rate": 16_000},
+                "audio": {"_type": "Audio", "sampling_rate": 16_000},
                 "id": {"_type": "Value", "dtype": "string"},
             }
         }
     }
-    structs = pa.table({"sound": [{"bytes": c, "path": n} for n, c in files.items()], "id": names})
+    structs = pa.table({"audio": [{"bytes": c, "path": n} for n, c in files.items()], "id": names})
     pq.write_table(structs.replace_schema_metadata({"huggingface": json.dumps(feature)}), place / "structs.parquet")
     pq.write_table(pa.table({"clip": contents, "id": names}), place / "bytes.parquet")
     with (place / "paths.csv").open("w", newline="") as file:
@@ -171,6 +171,6 @@ def test_a_model_learns_from_a_table_of_audio_and_captions(files, tmp_path):
     recipe = Recipe(epochs=2, batch_size=4, lr=1e-3, augment="gain=6,shift=0.2", max_bad=1, warmup=0.0)
     train(model, open_pairs(path), recipe, tmp_path / "run", progress=False, trackers=(), report=False)
     skipped = next((tmp_path / "run").rglob(SKIPPED)).read_text()
-    assert "no sound" in skipped
+    assert "no audio" in skipped
     assert "gone.wav" in skipped
     assert (before - model.encode(clip)).norm() > 1e-3

@@ -44,7 +44,7 @@ def stuff(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "BMW.txt").write_text("BMW, the blue one")  # which begins as BMP does
     (folder / "wide.md").write_bytes("a lighthouse".encode("utf-16"))
     (folder / "song.jpg").write_bytes(sndfile(tones(1.0, RATE, 1), RATE, "MP3"))
-    (folder / "film.mp4").write_bytes(pdf([Sheet("three")]))
+    (folder / "video.mp4").write_bytes(pdf([Sheet("three")]))
     Image.fromarray(image[:, ::-1] // 2).save(folder / "cover.wav", format="PNG")
     (folder / "silence.wav").write_bytes(sndfile(np.zeros(RATE, np.float32), RATE))
     (folder / "blink.wav").write_bytes(sndfile(tones(0.01, RATE), RATE))
@@ -74,7 +74,7 @@ def test_every_kind_goes_through_in_one_job_and_is_what_it_holds(made, model, st
         "bell.wav": "audio",
         "clip.avi": "video",
         "cover.wav": "image",
-        "film.mp4#1": "document",
+        "video.mp4#1": "document",
         "paper.pdf#1": "document",
         "paper.pdf#2": "document",
         "photo.png": "image",
@@ -91,7 +91,9 @@ def test_every_kind_goes_through_in_one_job_and_is_what_it_holds(made, model, st
     np.testing.assert_allclose(np.stack([found[name]["vector"] for name in names]), expected, atol=1e-5)
     assert any("every kind of file" in note and "text files" in note for note in notes)
     (said,) = [note for note in notes if "not as what they are called" in note]
-    assert all(one in said for one in ("song.jpg holds audio", "film.mp4 holds a document", "cover.wav holds an image"))
+    assert all(
+        one in said for one in ("song.jpg holds audio", "video.mp4 holds a document", "cover.wav holds an image")
+    )
 
 
 def test_bad_files_cost_themselves_and_silence_is_said(made):
@@ -174,7 +176,7 @@ def test_kinds_are_chosen_and_others_are_counted(model, stuff, tmp_path):
     assert reasons["cover.wav"] == "unsupported-modality"
     alone = embed_dataset(model, stuff, tmp_path / "alone", kind="image", progress=False)
     assert (alone.vectors, alone.reasons) == (2, {"unsupported-modality": 1}), "a .jpg that is MP3 is no image"
-    for wrong, error in ({"kind": "film"}, TableError), ({"per": ["page", "document"]}, ArgumentError):
+    for wrong, error in ({"kind": "movie"}, TableError), ({"per": ["page", "document"]}, ArgumentError):
         with pytest.raises(error):
             embed_dataset(model, stuff, tmp_path / "none", **wrong, progress=False)
     with pytest.raises(TableError, match="there is no frame"):
@@ -220,8 +222,8 @@ def test_folders_of_earlier_versions_are_asked_for_kinds(source, kind, where):
     manifest = {"source": source, "counts": {}}
     assert narrowed(manifest, [kind]) == where
     assert narrowed(manifest, [kind], "a = 1") == ("a = 1" if where is None else f"(a = 1) AND {where}")
-    with pytest.raises(FilterError, match="there is no kind 'film'"):
-        narrowed(manifest, ["film"])
+    with pytest.raises(FilterError, match="there is no kind 'movie'"):
+        narrowed(manifest, ["movie"])
 
 
 def test_a_kind_that_is_not_there_is_refused(made, model):
@@ -252,7 +254,7 @@ def test_the_commands(model, stuff, tmp_path, capsys, monkeypatch):
         f":file {stuff / 'bell.wav'}",
         ":kind text",
         "a bell",
-        ":kind film",
+        ":kind video",
         ":kind image, video",
         "a bell",
         ":kind",
@@ -261,12 +263,12 @@ def test_the_commands(model, stuff, tmp_path, capsys, monkeypatch):
     (tmp_path / "queries").write_text("\n".join(lines))
     with (tmp_path / "queries").open() as typed:
         monkeypatch.setattr("sys.stdin", typed)
-        assert main(["search", out, "-k", "99"]) == 2, "film is no kind"
+        assert main(["search", out, "-k", "99"]) == 2, "video is no kind"
     captured = capsys.readouterr()
     kinds = [line.split("\t")[6] for line in captured.out.splitlines()[1:]]
     assert len(kinds) == 11 + 2 + 3 + 11
     assert (set(kinds[11:13]), set(kinds[13:16])) == ({"text"}, {"image", "video"})
-    assert "there is no kind 'film'" in captured.err
+    assert "there is no kind 'movie'" in captured.err
     assert main(["search", out, "--image", str(stuff / "silence.wav")]) == 2
     assert "is silence, in which there is nothing to look for" in capsys.readouterr().err
 

@@ -163,7 +163,7 @@ def test_frames_of_a_video_are_images_at_their_times(model, tmp_path):
 
 def test_seconds_of_audio_are_read_as_audio_each(tmp_path):
     model = zoo.build_model("clap-test").eval()
-    folder, out = tmp_path / "sounds", tmp_path / "out"
+    folder, out = tmp_path / "recordings", tmp_path / "out"
     folder.mkdir()
     (folder / "a.wav").write_bytes(wav(np.sin(np.arange(20_000) ** 1.3 / 90).astype(np.float32), 8000))
     embed_dataset(model, folder, out, kind="audio", per="second", seconds=1, hop=0.5, progress=False)

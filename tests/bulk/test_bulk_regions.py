@@ -327,10 +327,8 @@ def test_what_cannot_be_followed_is_refused(model, photos, tmp_path):
 def test_images_in_a_table_have_regions_too(model, photos, tmp_path):
     import pyarrow.parquet as pq
 
-    picture = {"bytes": (photos / "a.png").read_bytes(), "path": None}
-    pq.write_table(
-        pa.Table.from_pylist([{"image": picture, "x0": 1}, {"image": picture, "x0": 2}]), tmp_path / "t.parquet"
-    )
+    image = {"bytes": (photos / "a.png").read_bytes(), "path": None}
+    pq.write_table(pa.Table.from_pylist([{"image": image, "x0": 1}, {"image": image, "x0": 2}]), tmp_path / "t.parquet")
     report = embed(model, tmp_path / "t.parquet", tmp_path / "out", regions="grid:1")
     assert report.vectors == 2
     row = open_vectors(tmp_path / "out", ours=True).rows.to_pylist()[1]
@@ -341,8 +339,8 @@ def test_masks_in_tar_shards_are_what_is_meant_of_the_image_beside_them(model, p
     bits = np.zeros(SIDES[::-1], np.uint8)
     bits[4:20, 6:30] = 255
     Image.fromarray(bits).save(tmp_path / "mask.png")
-    picture, mask = (photos / "a.png").read_bytes(), (tmp_path / "mask.png").read_bytes()
-    samples = [{"png": picture, "mask.png": mask}, {"png": picture}, {"png": picture, "mask.png": picture[:50]}]
+    image, mask = (photos / "a.png").read_bytes(), (tmp_path / "mask.png").read_bytes()
+    samples = [{"png": image, "mask.png": mask}, {"png": image}, {"png": image, "mask.png": image[:50]}]
     report = embed(model, shard(tmp_path / "s.tar", *samples), tmp_path / "out", max_bad=None)
     assert (report.vectors, report.bad) == (2, 1)
     assert "mask" in next(iter(bad_of(tmp_path / "out").values()))
@@ -350,11 +348,11 @@ def test_masks_in_tar_shards_are_what_is_meant_of_the_image_beside_them(model, p
     expected = model.encode_regions(photos / "a.png", [Mask(bits > 0)])[0]
     np.testing.assert_allclose(found["0"], expected, atol=1e-5)
     np.testing.assert_allclose(found["1"], model.encode(photos / "a.png"), atol=1e-5)
-    pairs = shard(tmp_path / "p.tar", {"query.png": picture, "query.mask.png": mask, "positive.txt": b"a cat"})
+    pairs = shard(tmp_path / "p.tar", {"query.png": image, "query.mask.png": mask, "positive.txt": b"a cat"})
     (region,) = open_pairs(pairs)[0].query.regions
     assert (np.asarray(region.pixels) == (bits > 0)).all()
-    named = {"json": json.dumps({"mask": "mask.png"}).encode(), "png": picture}
-    embed(model, shard(tmp_path / "n.tar", named, {"png": picture}), tmp_path / "named", max_bad=None)
+    named = {"json": json.dumps({"mask": "mask.png"}).encode(), "png": image}
+    embed(model, shard(tmp_path / "n.tar", named, {"png": image}), tmp_path / "named", max_bad=None)
     assert "mask.png" in bad_of(tmp_path / "named")["0"]  # a file beside the shard is none of the shard
 
 

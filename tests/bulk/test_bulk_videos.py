@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.bulk.bulk_support import make_pictures, open_source, quarantined, stored
+from tests.bulk.bulk_support import make_images, open_source, quarantined, stored
 from tests.inputs.test_videos import avi, numbered
 from zoo.bulk import embed_dataset
 from zoo.errors import TableError
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_video_below_a_folder_is_an_input(folder):
-    make_pictures(folder, 2)
+    make_images(folder, 2)
     source = open_source(folder, kind="video")
     assert (source.kind, source.count()) == ("video", 4)
     assert source.ignored == {"image": 2, "not-a-video": 1}
@@ -48,7 +48,7 @@ def test_a_folder_of_videos_is_of_every_kind_that_the_model_reads(folder, tmp_pa
     assert open_source(folder, modalities={"text", "video"}).kind == "video", "all that such a model reads of files"
     assert open_source(folder, kind="text").count() == 1
     with pytest.raises(TableError, match="kind must be"):
-        open_source(folder, kind="film")
+        open_source(folder, kind="movie")
     with pytest.raises(TableError, match="this model reads image and text only"):
         open_source(folder, kind="video", modalities={"image", "text"})
 

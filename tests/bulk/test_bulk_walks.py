@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.bulk.bulk_support import embed, make_pictures, make_table, quarantined, stored
+from tests.bulk.bulk_support import embed, make_images, make_table, quarantined, stored
 from zoo.errors import DiskFullError, FolderError, TableError
 from zoo.tables import open_pairs
 from zoo.tables.images import walk_images
@@ -29,7 +29,7 @@ def make_odd(folder):
 @needs_links
 def test_odd_entries_are_listed_by_name_and_hide_none_of_their_neighbours(clip, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 6)
+    make_images(photos, 6)
     make_odd(photos)
     make_odd(photos / "b")
     (photos / "nowhere").symlink_to("gone")  # leads nowhere, and is by its name no image
@@ -40,14 +40,14 @@ def test_odd_entries_are_listed_by_name_and_hide_none_of_their_neighbours(clip, 
     expected |= {f"b/{name}": f"b/{name}: {why}" for name, (_, why) in ODD.items() if name != "through"}
     assert {bad["id"]: bad["message"] for bad in quarantined(out)} == expected
     assert set(report.reasons) == {"unreadable-entry"}
-    assert report.ignored == {"not-a-picture": 2}
+    assert report.ignored == {"not-an-image": 2}
     assert embed(clip, photos, out).new == 0
     table = open_pairs(photos)
     assert len(table.schemas[0].notes) == len(expected)
 
 
 def test_a_folder_that_cannot_be_opened_or_not_read_to_its_end_hides_none_either(tmp_path, monkeypatch):
-    make_pictures(tmp_path, 9)
+    make_images(tmp_path, 9)
     real = os.scandir
 
     class CutOff:
@@ -82,7 +82,7 @@ def test_a_folder_that_cannot_be_opened_or_not_read_to_its_end_hides_none_either
 
 def test_a_source_that_is_taken_away_during_the_walk_is_named(clip, tmp_path, monkeypatch):
     photos = tmp_path / "photos"
-    make_pictures(photos, 3)
+    make_images(photos, 3)
     walked = []
 
     def gone(path):
@@ -120,7 +120,7 @@ def test_odd_entries_beside_tables_are_inputs_that_cannot_be_embedded(text, part
 
 def test_the_folder_of_the_vectors_is_not_walked(tmp_path):
     for folder in (tmp_path, tmp_path / "out"):
-        make_pictures(folder, 1)
+        make_images(folder, 1)
     assert ("out/00000.png", None) in list(walk_images(tmp_path))
     assert not any(name.startswith("out/") for name, _ in walk_images(tmp_path, exclude=tmp_path / "out"))
 
@@ -131,7 +131,7 @@ def test_the_folder_of_the_vectors_is_not_walked(tmp_path):
 @pytest.mark.parametrize("update", [False, True])
 def test_an_empty_or_absent_source_changes_nothing(clip, update, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 4)
+    make_images(photos, 4)
     embed(clip, photos, out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     photos.rename(tmp_path / "elsewhere")
@@ -142,7 +142,7 @@ def test_an_empty_or_absent_source_changes_nothing(clip, update, tmp_path):
     with pytest.raises(TableError, match=rf"photos is empty; .*{told}"):
         embed(clip, photos, out, update=update)
     (photos / "notes.txt").write_text("no image")
-    with pytest.raises(TableError, match=rf"nothing to embed in .*photos \(1 not-a-picture ignored\); .*{told}"):
+    with pytest.raises(TableError, match=rf"nothing to embed in .*photos \(1 not-an-image ignored\); .*{told}"):
         embed(clip, photos, out, update=update)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
@@ -162,7 +162,7 @@ def test_nothing_is_written_where_there_is_nothing_to_embed(clip, tmp_path):
 @needs_links
 def test_an_image_that_cannot_be_read_now_keeps_its_vector(clip, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    make_pictures(photos, 6)
+    make_images(photos, 6)
     embed(clip, photos, out)
     target = tmp_path / "00003.png"
     (photos / "00003.png").rename(target)

@@ -17,7 +17,7 @@ from PIL import Image
 import zoo
 import zoo.cli
 from tests import warm
-from tests.bulk.bulk_support import make_pictures, make_table, stored
+from tests.bulk.bulk_support import make_images, make_table, stored
 from zoo.cli import _shared, build_parser, main
 
 
@@ -220,11 +220,11 @@ def test_show(run):
 
 
 def test_encode(run, models, tmp_path, terminal):
-    make_pictures(tmp_path, 1)
-    picture = tmp_path / "00000.png"
-    common = ["a cat", "a dog", "--image", picture, "--model", models["clip-test"]]
+    make_images(tmp_path, 1)
+    image = tmp_path / "00000.png"
+    common = ["a cat", "a dog", "--image", image, "--model", models["clip-test"]]
     model = zoo.load_model(models["clip-test"])
-    expected = model.encode(["a cat", "a dog", picture])
+    expected = model.encode(["a cat", "a dog", image])
     status, out, _ = run("encode", *common, "--json")
     found = json.loads(out)
     assert status == 0
@@ -235,7 +235,7 @@ def test_encode(run, models, tmp_path, terminal):
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), expected.numpy(), atol=1e-6)
     status, out, _ = run("encode", *common)
     assert f"{float(expected[0] @ expected[1]):.3f}" in out
-    assert str(picture) in out
+    assert str(image) in out
     assert "…" not in out
     assert ", ".join(f"{x:+.3f}" for x in expected[2].tolist()) in out, "whole vectors where nobody reads them by eye"
     terminal()
@@ -247,7 +247,7 @@ def test_encode(run, models, tmp_path, terminal):
 
 
 def test_encode_refuses_and_advises(run, models, tmp_path, monkeypatch):
-    make_pictures(tmp_path, 1)
+    make_images(tmp_path, 1)
     monkeypatch.chdir(tmp_path)
     model = ["--model", models["clip-test"]]
     status, _, err = run("encode", "00000.png", *model)
@@ -344,14 +344,14 @@ def test_search_prints_a_table_and_json(run, texts, models, terminal):
 
 
 def test_search_refuses_what_makes_no_sense(run, texts, models, tmp_path):
-    make_pictures(tmp_path, 1)
-    picture = tmp_path / "00000.png"
+    make_images(tmp_path, 1)
+    image = tmp_path / "00000.png"
     for arguments, message in [
         ((texts, "--html", tmp_path / "x.html"), "--html is a page of one search"),
         ((texts, "--image", tmp_path / "gone.jpg"), "gone.jpg does not exist"),
-        ((texts, "a", "--image", picture), "text-test reads text, not image\\+text in one item"),
-        ((texts, "a", "--image-weight", "0.5"), "--image-weight is of a picture and words together"),
-        ((texts, "a", "--image", picture, "--image-weight", "0.5"), "--image-weight is for models that do not"),
+        ((texts, "a", "--image", image), "text-test reads text, not image\\+text in one item"),
+        ((texts, "a", "--image-weight", "0.5"), "--image-weight is of an image and words together"),
+        ((texts, "a", "--image", image, "--image-weight", "0.5"), "--image-weight is for models that do not"),
         ((tmp_path / "nowhere", "a"), "no manifest.json"),
         ((texts, "a", "--where", "labl = 'x'"), "did you mean 'label'"),
         ((texts, "a", "--model", models["clip-test"]), "model: 'text-test' there, 'clip-test' here"),
@@ -368,25 +368,25 @@ def test_search_refuses_what_makes_no_sense(run, texts, models, tmp_path):
     assert run("search", texts, "a", "--model", models["text-test"])[0] == 0
 
 
-def test_search_among_pictures_writes_a_page(run, models, tmp_path, terminal):
+def test_search_among_images_writes_a_page(run, models, tmp_path, terminal):
     photos, page = tmp_path / "photos", tmp_path / "found.html"
-    make_pictures(photos, 12)
+    make_images(photos, 12)
     nasty = "<script>alert(1)<b> & [red]'\".png"
     if os.name == "posix":
         (photos / "b" / nasty).write_bytes((photos / "00000.png").read_bytes())
     run("embed", photos, "--out", tmp_path / "out", "--model", models["clip-test"], "--quiet")
-    picture = photos / "b" / "00001.png"
-    found = json.loads(run("search", tmp_path / "out", "--image", picture, "--json")[1])
+    image = photos / "b" / "00001.png"
+    found = json.loads(run("search", tmp_path / "out", "--image", image, "--json")[1])
     assert (found[0]["id"], found[0]["score"]) == ("b/00001.png", pytest.approx(1, abs=1e-5))
     deep = photos / ("a-long-name-" * 12)
     deep.mkdir()
-    (deep / "p.png").write_bytes(picture.read_bytes())
+    (deep / "p.png").write_bytes(image.read_bytes())
     run("embed", photos, "--out", tmp_path / "out", "--model", models["clip-test"], "--quiet")
-    out = run("search", tmp_path / "out", "--image", picture)[1]
+    out = run("search", tmp_path / "out", "--image", image)[1]
     assert f"{deep.name}/p.png" in out, "whole where nobody reads it by eye"
     assert "…" not in out
     terminal()
-    assert widest(run("search", tmp_path / "out", "--image", picture)[1]) <= 80
+    assert widest(run("search", tmp_path / "out", "--image", image)[1]) <= 80
     (deep / "p.png").unlink()
     run("embed", photos, "--out", tmp_path / "out", "--model", models["clip-test"], "--quiet", "--update")
     (photos / "b" / "00004.png").unlink()
@@ -401,18 +401,18 @@ def test_search_among_pictures_writes_a_page(run, models, tmp_path, terminal):
     assert html.count('src="data:image/jpeg;base64,') == 12
     assert "does not exist" in html
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", html)
-    run("search", tmp_path / "out", "--image", picture, "--k", 100, "--html", page)
+    run("search", tmp_path / "out", "--image", image, "--k", 100, "--html", page)
     assert page.read_text().count('src="data:image/jpeg;base64,') == 13
     status, _, err = run("search", tmp_path / "out", query, "--html", tmp_path / "no" / "page.html")
     assert status == 2
     assert "cannot write" in err
 
 
-def test_a_page_shows_pictures_from_inside_a_table_and_texts_escaped(run, models, tmp_path):
+def test_a_page_shows_images_from_inside_a_table_and_texts_escaped(run, models, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    make_pictures(tmp_path, 4)
+    make_images(tmp_path, 4)
     cells = [path.read_bytes() for path in sorted(tmp_path.rglob("*.png"))]
     pq.write_table(pa.table({"image": cells, "label": ["<b>x</b>"] * 4}), tmp_path / "t.parquet", row_group_size=3)
     run("embed", tmp_path / "t.parquet", "--out", tmp_path / "out", "--model", models["clip-test"], "--quiet")
@@ -484,7 +484,7 @@ def test_demo_passes_its_options_on(run, monkeypatch, tmp_path):
     assert (options["port"], options["samples"], options["share"]) == (7999, False, False)
 
 
-def test_a_picture_that_cannot_be_read_stands_as_its_reason_on_the_page(tmp_path):
+def test_an_image_that_cannot_be_read_stands_as_its_reason_on_the_page(tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"\xff\xd8\xff nothing")
     assert "x.jpg" in viewed(tmp_path / "x.jpg")
     assert "<img" not in viewed(tmp_path / "x.jpg")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import zoo
-from tests.bulk.bulk_support import make_pictures
+from tests.bulk.bulk_support import make_images
 from zoo.bulk import embed_dataset
 from zoo.cli import main
 from zoo.index import open_index
@@ -24,8 +24,8 @@ def made(tmp_path_factory):
     torch.manual_seed(0)
     home = tmp_path_factory.mktemp("mixed")
     model = zoo.build_model("clip-test")
-    make_pictures(home / "stuff", 12)
-    make_pictures(home / "photos", 12)
+    make_images(home / "stuff", 12)
+    make_images(home / "photos", 12)
     for n in range(12):
         (home / "stuff" / f"note{n}.txt").write_text(f"a note about the number {n} of {n * n}")
     model.save_pretrained(home / "model")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import zoo
-from tests.bulk.bulk_support import make_pictures, make_table
+from tests.bulk.bulk_support import make_images, make_table
 from zoo import loading
 from zoo.bulk import embed_dataset
 from zoo.cli import main
@@ -20,7 +20,7 @@ def folders(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("made")
     model = str(zoo.build_model("clip-test").save_pretrained(folder / "m"))
-    make_pictures(folder / "photos", 6)
+    make_images(folder / "photos", 6)
     embed_dataset(model, make_table(folder / "t.csv", 30), folder / "texts", progress=False)
     embed_dataset(model, folder / "photos", folder / "images", progress=False)
     return folder

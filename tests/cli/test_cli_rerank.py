@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import zoo
-from tests.bulk.bulk_support import make_pictures, make_table
+from tests.bulk.bulk_support import make_images, make_table
 from zoo.bulk import embed_dataset
 from zoo.cli import main
 from zoo.cli.mine import _is_ours
@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rerank")
     zoo.build_reranker(NAME).save_pretrained(folder / "judge")
     model = str(zoo.build_model("clip-test").save_pretrained(folder / "model"))
-    make_pictures(folder / "photos", 4)
+    make_images(folder / "photos", 4)
     (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
     (folder / "lines.txt").write_text("a bicycle in the rain\n\nHold the button.\nb\n")
     embed_dataset(model, make_table(folder / "texts.csv", 12), folder / "texts", progress=False)

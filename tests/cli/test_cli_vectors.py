@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import zoo
-from tests.bulk.bulk_support import make_pictures, make_table
+from tests.bulk.bulk_support import make_images, make_table
 from zoo.bulk import embed_dataset
 from zoo.errors import ArgumentError, DiskFullError
 from zoo.shards.folder import read_vectors
@@ -49,7 +49,7 @@ def models(tmp_path_factory):
 def photos(tmp_path_factory):
     """A folder of twelve photos, and a file that is none."""
     folder = tmp_path_factory.mktemp("photos")
-    make_pictures(folder, 12)
+    make_images(folder, 12)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     return folder
 

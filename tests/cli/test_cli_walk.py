@@ -9,7 +9,7 @@ import torch
 
 import zoo
 import zoo.cli
-from tests.bulk.bulk_support import make_pictures, make_table
+from tests.bulk.bulk_support import make_images, make_table
 from zoo.bulk import embed_dataset
 from zoo.cli import main
 
@@ -21,7 +21,7 @@ def here(tmp_path_factory):
     """A folder with photos/, t.csv, pairs.csv, a file, a folder that is not empty, vectors of texts and a saved model."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("here")
-    make_pictures(folder / "photos", 4)
+    make_images(folder / "photos", 4)
     make_table(folder / "t.csv", 12)
     (folder / "pairs.csv").write_text("query,positive\n" + "".join(f"query {i},text {i}\n" for i in range(12)))
     (folder / "file").write_text("a file")

@@ -81,15 +81,15 @@ def ask(page: Any, words: str) -> None:
     page.get_by_role("button", name="Search").first.click()
 
 
-def first_picture(page: Any, where: str = "#text-results") -> Any:
+def first_image(page: Any, where: str = "#text-results") -> Any:
     """The first thumbnail of a grid."""
     return page.locator(f"{where} .thumbnail-lg img").first
 
 
-def colour_shown(page: Any, picture: Any) -> tuple[int, ...]:
+def colour_shown(page: Any, image: Any) -> tuple[int, ...]:
     """The colour at the centre of an <img> as the browser has it."""
-    expect(picture).to_be_visible()
-    answer = page.request.get(picture.evaluate("(image) => image.src"))
+    expect(image).to_be_visible()
+    answer = page.request.get(image.evaluate("(image) => image.src"))
     with Image.open(io.BytesIO(answer.body())) as opened:
         return opened.convert("RGB").getpixel((opened.width // 2, opened.height // 2))
 
@@ -100,7 +100,7 @@ def is_colour(found: tuple[int, ...], name: str) -> bool:
 
 
 def place_on_map(page: Any, colour: str) -> dict[str, float]:
-    """Where, in pixels from the map's corner, the picture of a colour lies on it as it is shown now."""
+    """Where, in pixels from the map's corner, the image of a colour lies on it as it is shown now."""
     drawn = page.locator("#map img")
     expect(drawn).to_be_visible()
     with Image.open(io.BytesIO(page.request.get(drawn.get_attribute("src")).body())) as opened:

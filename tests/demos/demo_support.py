@@ -1,6 +1,6 @@
 """A model that knows colours by name and nothing else: weightless, instant, and right by construction.
 
-The demo's tests need answers that are known beforehand, so that "the right picture first" can fail.
+The demo's tests need answers that are known beforehand, so that "the right image first" can fail.
 """
 
 from collections.abc import Iterator
@@ -37,11 +37,11 @@ COLOURS = {
 PALETTE = np.array(list(COLOURS.values()), dtype=np.float32)
 
 
-def folder_pictures(folder: Path, **options: Any) -> list[Any]:
-    """The pictures of `walk_pictures`, without what is left out."""
-    from zoo.demos.gallery import walk_pictures
+def folder_images(folder: Path, **options: Any) -> list[Any]:
+    """The images of `walk_images`, without what is left out."""
+    from zoo.demos.gallery import walk_images
 
-    return walk_pictures(folder, **options)[0]
+    return walk_images(folder, **options)[0]
 
 
 class _Colours(Encoder):
@@ -61,7 +61,7 @@ class _Colours(Encoder):
         return {}
 
 
-class ColourPictures(_Colours):
+class ColourImages(_Colours):
     """Share of the pixels that each colour is nearest to."""
 
     reads = frozenset({"image"})
@@ -88,14 +88,14 @@ class ColourWords(_Colours):
 
 
 def colour_model(name: str = "colours", modalities: frozenset[str] = frozenset({"text", "image"})) -> Embedder:
-    """The model; without "text" it reads pictures only."""
+    """The model; without "text" it reads images only."""
     spec = ModelSpec(name=name, modalities=modalities, dim=_Colours.width, license="apache-2.0")
-    encoders = [encoder() for encoder in (ColourPictures, ColourWords) if encoder.reads <= modalities]
+    encoders = [encoder() for encoder in (ColourImages, ColourWords) if encoder.reads <= modalities]
     return Embedder(spec, [Tower(encoder, Cls(), Identity()) for encoder in encoders]).eval()
 
 
 def colour_photos(folder: Path) -> Path:
-    """Writes one picture for each colour, `<colour>.png`, into `folder`."""
+    """Writes one image for each colour, `<colour>.png`, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rgb in COLOURS.items():
         Image.new("RGB", (64, 48), rgb).save(folder / f"{name}.png")

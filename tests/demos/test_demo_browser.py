@@ -2,7 +2,7 @@
 
 import pytest
 from zoo.demos import search
-from zoo.demos.gallery import Picture
+from zoo.demos.gallery import GalleryFile
 from zoo.demos.serve import launch
 
 from tests.demos.browser_support import (
@@ -10,12 +10,12 @@ from tests.demos.browser_support import (
     browser,
     colour_shown,
     expect,
-    first_picture,
+    first_image,
     is_colour,
     needs_chromium,
     window_of,
 )
-from tests.demos.demo_support import COLOURS, colour_model, colour_photos, folder_pictures, running
+from tests.demos.demo_support import COLOURS, colour_model, colour_photos, folder_images, running
 from tests.every import every
 
 __all__ = ["browser"]
@@ -30,9 +30,9 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(photos):
-    pictures = [*folder_pictures(photos)[1:], Picture(photos / "black.png", EVIL)]
+    images = [*folder_images(photos)[1:], GalleryFile(photos / "black.png", EVIL)]
     tries = ["a red motorbike"]
-    with running(search.build(colour_model(), pictures, roots=[photos.parent], queries=tries)) as address:
+    with running(search.build(colour_model(), images, roots=[photos.parent], queries=tries)) as address:
         yield address
 
 
@@ -55,15 +55,15 @@ def page(window, url):
 
 
 @every("colour", ["red", "blue"])
-def test_type_a_query_and_the_right_picture_comes_first(page, colour):
+def test_type_a_query_and_the_right_image_comes_first(page, colour):
     ask(page, f"a {colour} thing")
     expect(page.locator("#text-scores li").first).to_contain_text(f"{colour}.png")
-    expect(first_picture(page)).to_have_attribute("alt", f"{colour}.png")
-    assert is_colour(colour_shown(page, first_picture(page)), colour)
+    expect(first_image(page)).to_have_attribute("alt", f"{colour}.png")
+    assert is_colour(colour_shown(page, first_image(page)), colour)
 
 
 def test_enter_searches_and_the_slider_sets_how_many(page):
-    slider = page.get_by_role("slider", name="range slider for Pictures to show").first
+    slider = page.get_by_role("slider", name="range slider for Images to show").first
     slider.fill("3")
     query = page.get_by_label("What are you looking for?")
     query.fill("green")
@@ -89,7 +89,7 @@ def test_own_labels_get_bars_and_are_shown_as_text(page, photos):
 def test_a_caption_is_never_run(page):
     ask(page, "black")
     expect(page.locator("#text-scores li").first).to_contain_text("<img src=x")
-    expect(first_picture(page)).to_have_attribute("alt", EVIL)
+    expect(first_image(page)).to_have_attribute("alt", EVIL)
     assert page.title() != "owned"
 
 
@@ -108,13 +108,13 @@ def test_the_page_needs_nothing_from_elsewhere(browser, url):
 def test_the_page_fits_its_window(page, width):
     page.set_viewport_size({"width": width, "height": 844})
     page.reload()
-    expect(first_picture(page)).to_be_visible()
-    for tab in ("By words", "By both", "By picture", "Describe", "Map", "Add yours"):
+    expect(first_image(page)).to_be_visible()
+    for tab in ("By words", "By both", "By image", "Describe", "Map", "Add yours"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
 
 
-def test_pictures_have_alternative_texts_and_fields_have_labels(page):
+def test_images_have_alternative_texts_and_fields_have_labels(page):
     thumbnails = page.locator("#text-results .thumbnail-lg img")
     expect(thumbnails).to_have_count(len(COLOURS))
     assert all(thumbnails.nth(i).get_attribute("alt") for i in range(len(COLOURS)))

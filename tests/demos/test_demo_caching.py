@@ -16,13 +16,13 @@ httpx = pytest.importorskip("httpx")
 
 from zoo.demos import caching, search  # noqa: E402
 
-from tests.demos.demo_support import folder_pictures  # noqa: E402
+from tests.demos.demo_support import folder_images  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     photos = colour_photos(tmp_path_factory.mktemp("caching"))
-    with running(search.build(colour_model(), folder_pictures(photos))) as address:
+    with running(search.build(colour_model(), folder_images(photos))) as address:
         yield address
 
 
@@ -185,7 +185,7 @@ def test_thumbnails_of_the_gallery_are_kept_and_no_other_file(monkeypatch):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x"})
 
-    async def visit(path, thumbnails=Path("/private/p.1/pictures")):
+    async def visit(path, thumbnails=Path("/private/p.1/images")):
         asked.clear()
         cached = caching.Cached(app, thumbnails)
         for _ in range(2):
@@ -193,18 +193,18 @@ def test_thumbnails_of_the_gallery_are_kept_and_no_other_file(monkeypatch):
         return len(asked)
 
     file = "/gradio_api/file="
-    assert asyncio.run(visit(f"{file}/private/p.1/pictures/{name}")) == 1
+    assert asyncio.run(visit(f"{file}/private/p.1/images/{name}")) == 1
     for other in (
-        f"{file}/private/p.1/pictures/../uploads/{name}",
-        f"{file}/private/p.1/pictures/a/{name}",
+        f"{file}/private/p.1/images/../uploads/{name}",
+        f"{file}/private/p.1/images/a/{name}",
         f"{file}/private/p.1/uploads/{name}",
-        f"{file}/private/px1/pictures/{name}",
-        f"{file}/private/p.1/pictures/{name}/x",
-        f"{file}/private/p.1/pictures/{name[1:]}",
-        f"{file}/private/p.1/pictures/{name}\n",
+        f"{file}/private/px1/images/{name}",
+        f"{file}/private/p.1/images/{name}/x",
+        f"{file}/private/p.1/images/{name[1:]}",
+        f"{file}/private/p.1/images/{name}\n",
     ):
         assert asyncio.run(visit(other)) == 2, other
-    assert asyncio.run(visit(f"{file}/private/p.1/pictures/{name}", None)) == 2
+    assert asyncio.run(visit(f"{file}/private/p.1/images/{name}", None)) == 2
 
 
 def test_a_kept_thumbnail_is_the_file(url):

@@ -17,7 +17,7 @@ from gradio_client.exceptions import AppError  # noqa: E402
 from zoo.demos import search, serve, text  # noqa: E402
 from zoo.demos.visitors import private_folder  # noqa: E402
 
-from tests.demos.demo_support import folder_pictures  # noqa: E402
+from tests.demos.demo_support import folder_images  # noqa: E402
 from zoo import build_model  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
@@ -35,14 +35,14 @@ def uploads():
 
 @pytest.fixture(scope="module")
 def local(photos, uploads):
-    page = search.build(colour_model(), folder_pictures(photos), roots=[photos.parent])
+    page = search.build(colour_model(), folder_images(photos), roots=[photos.parent])
     with running(page) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def shared(photos, uploads):
-    page = search.build(colour_model(), folder_pictures(photos), local=False)
+    page = search.build(colour_model(), folder_images(photos), local=False)
     with running(page, local=False) as url:
         yield url
 
@@ -67,11 +67,11 @@ def test_api_names_and_parameters_are_pinned(local, shared, tmp_path):
 
     expected = {
         "/search_by_text": ["query", "top_k"],
-        "/search_by_both": ["picture", "words", "instruction", "share", "top_k"],
-        "/search_by_image": ["picture", "top_k"],
+        "/search_by_both": ["image", "words", "instruction", "share", "top_k"],
+        "/search_by_image": ["image", "top_k"],
         "/search_by_file": ["file", "top_k"],
-        "/search_by_region": ["picture", "marks", "labels", "top_k"],
-        "/classify_image": ["picture", "labels", "temperature"],
+        "/search_by_region": ["image", "marks", "labels", "top_k"],
+        "/classify_image": ["image", "labels", "temperature"],
         "/draw_map": ["method"],
         "/index_files": ["files", "keep"],
         "/index_folder": ["folder", "keep"],
@@ -88,29 +88,29 @@ def test_every_endpoint_says_what_it_does(local):
         assert len(facts["description"].split()) >= 5, name
 
 
-def test_words_find_the_right_picture(client):
+def test_words_find_the_right_image(client):
     found, scores = client.predict("a red thing", 2, api_name="/search_by_text")
-    caption, image = first(found)
+    caption, path = first(found)
     assert caption == "red.png"
     assert len(found) == 2
-    with Image.open(image) as picture:
-        assert max(abs(a - b) for a, b in zip(picture.getpixel((9, 9)), COLOURS["red"], strict=True)) < 12
+    with Image.open(path) as image:
+        assert max(abs(a - b) for a, b in zip(image.getpixel((9, 9)), COLOURS["red"], strict=True)) < 12
     assert scores["rows"][0]["label"] == "red.png"
     assert scores["rows"][0]["cosine"] > 0.99
 
 
-def test_a_picture_finds_its_like_and_its_label(client, photos):
-    picture = handle_file(photos / "purple.png")
-    found, _ = client.predict(picture, 1, api_name="/search_by_image")
+def test_an_image_finds_its_like_and_its_label(client, photos):
+    image = handle_file(photos / "purple.png")
+    found, _ = client.predict(image, 1, api_name="/search_by_image")
     assert first(found)[0] == "purple.png"
-    scores = client.predict(picture, "green, purple", 0.05, api_name="/classify_image")
+    scores = client.predict(image, "green, purple", 0.05, api_name="/classify_image")
     assert scores["rows"][0]["label"] == "purple"
 
 
-def test_map_is_a_picture(client):
+def test_map_is_an_image(client):
     path, note = client.predict("PCA", api_name="/draw_map")
-    with Image.open(path) as picture:
-        assert picture.size == (1200, 720)
+    with Image.open(path) as image:
+        assert image.size == (1200, 720)
     assert note.startswith("PCA")
 
 
@@ -121,7 +121,7 @@ def test_empty_query_is_a_friendly_error(client, query):
 
 
 def test_a_bad_upload_is_a_friendly_error(client, tmp_path):
-    for name, data, words in [("x.jpg", b"<html>", "not a picture"), ("y.jpg", b"\xff\xd8\xff\xe0cut", "damaged")]:
+    for name, data, words in [("x.jpg", b"<html>", "not an image"), ("y.jpg", b"\xff\xd8\xff\xe0cut", "damaged")]:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(AppError, match=words) as caught:
             client.predict(handle_file(tmp_path / name), 5, api_name="/search_by_image")
@@ -139,12 +139,12 @@ def test_out_of_range_numbers_are_refused(client, photos):
 def test_files_and_folders_are_indexed_and_stay_for_the_next_page(photos, uploads, tmp_path):
     cyan = tmp_path / "cyan.png"
     Image.new("RGB", (20, 20), (0, 255, 255)).save(cyan)
-    with running(search.build(colour_model(), folder_pictures(photos), roots=[tmp_path])) as url:
+    with running(search.build(colour_model(), folder_images(photos), roots=[tmp_path])) as url:
         mine = Client(url, verbose=False, httpx_kwargs=PATIENT)
         report = mine.predict([handle_file(cyan)], True, api_name="/index_files")
-        assert f"{len(COLOURS) + 1} pictures are searchable" in report
+        assert f"{len(COLOURS) + 1} images are searchable" in report
         report = mine.predict(str(tmp_path), False, api_name="/index_folder")
-        assert "1 picture is searchable" in report
+        assert "1 image is searchable" in report
         found, _ = Client(url, verbose=False, httpx_kwargs=PATIENT).predict("red", 9, api_name="/search_by_text")
         assert [hit["caption"] for hit in found] == ["cyan.png"]
 
@@ -154,7 +154,7 @@ def test_a_folder_outside_the_roots_is_refused(client):
         client.predict("/usr/share", True, api_name="/index_folder")
 
 
-def test_visitors_of_a_shared_page_do_not_see_each_others_pictures(shared, tmp_path):
+def test_visitors_of_a_shared_page_do_not_see_each_others_images(shared, tmp_path):
     one, other = (
         Client(shared, verbose=False, httpx_kwargs=PATIENT, download_files=str(tmp_path / name)) for name in "ab"
     )
@@ -231,14 +231,14 @@ def test_upload_names_cannot_leave_their_folder(local, uploads):
 
 
 @pytest.mark.slow
-def test_many_clients_at_once_all_get_their_pictures(local, tmp_path):
+def test_many_clients_at_once_all_get_their_images(local, tmp_path):
     def ask(number):
         mine = Client(local, verbose=False, httpx_kwargs=PATIENT, download_files=str(tmp_path / str(number)))
         answers = []
         for colour in list(COLOURS)[number : number + 3]:
             found, _ = mine.predict(colour, 3, api_name="/search_by_text")
-            with Image.open(found[0]["image"]) as picture:
-                picture.load()  # a cut-off download raises
+            with Image.open(found[0]["image"]) as image:
+                image.load()  # a cut-off download raises
             answers.append(found[0]["caption"] == f"{colour}.png")
         return answers
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.demos.demo_support import COLOURS, PATIENT, ColourPictures, ColourWords, colour_model, colour_photos, running
+from tests.demos.demo_support import COLOURS, PATIENT, ColourImages, ColourWords, colour_model, colour_photos, running
 
 gr = pytest.importorskip("gradio")
 
 from gradio_client import Client, handle_file  # noqa: E402
 from zoo.demos import search  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
-from zoo.demos.gallery import embed_pictures  # noqa: E402
+from zoo.demos.gallery import embed_files  # noqa: E402
 from zoo.demos.handlers import Search  # noqa: E402
 
-from tests.demos.demo_support import folder_pictures  # noqa: E402
+from tests.demos.demo_support import folder_images  # noqa: E402
 from zoo import Embedder  # noqa: E402
 from zoo.embedder import Tower  # noqa: E402
 from zoo.heads import Identity  # noqa: E402
@@ -28,7 +28,7 @@ from zoo.pooling import Cls  # noqa: E402
 from zoo.spec import ModelSpec  # noqa: E402
 
 
-class ColourVideos(ColourPictures):
+class ColourVideos(ColourImages):
     """The colours of a video's first frame."""
 
     reads = frozenset({"video"})
@@ -40,7 +40,7 @@ class ColourVideos(ColourPictures):
 def model_of(*encoders: type) -> Embedder:
     """One tower for each encoder."""
     reads = frozenset().union(*(encoder.reads for encoder in encoders))
-    spec = ModelSpec(name="colours", modalities=reads, dim=ColourPictures.width, license="apache-2.0")
+    spec = ModelSpec(name="colours", modalities=reads, dim=ColourImages.width, license="apache-2.0")
     return Embedder(spec, [Tower(encoder(), Cls(), Identity()) for encoder in encoders]).eval()
 
 
@@ -92,8 +92,8 @@ def first(found: object) -> str:
 
 
 def test_a_file_finds_images_where_the_model_reads_it(photos: Path, clips: Path, tmp_path: Path) -> None:
-    model = model_of(ColourPictures, ColourWords, ColourVideos)
-    page = Search(Models(model), embed_pictures(model, folder_pictures(photos)), tmp_path)
+    model = model_of(ColourImages, ColourWords, ColourVideos)
+    page = Search(Models(model), embed_files(model, folder_images(photos)), tmp_path)
     for name, wanted in (("red.avi", "red.png"), ("blue.avi", "blue.png"), ("purple.pdf", "purple.png")):
         found, scores = page.by_file(str(clips / name), 2)
         assert first(found) == wanted, name
@@ -110,13 +110,13 @@ def test_a_file_finds_images_where_the_model_reads_it(photos: Path, clips: Path,
 
 def test_a_model_that_reads_no_videos_says_so_and_names_no_place(photos: Path, clips: Path, tmp_path: Path) -> None:
     model = colour_model()
-    page = Search(Models(model), embed_pictures(model, folder_pictures(photos)), tmp_path)
+    page = Search(Models(model), embed_files(model, folder_images(photos)), tmp_path)
     with pytest.raises(gr.Error, match=r"colours reads image or text or image\+text, not video\. Choose another"):
         page.by_file(str(clips / "red.avi"))
 
 
 def test_the_page_of_images_takes_a_pdf_over_http(photos: Path, clips: Path) -> None:
-    page = search.build(colour_model(), folder_pictures(photos), local=False)
+    page = search.build(colour_model(), folder_images(photos), local=False)
     with running(page, local=False) as url:
         client = Client(url, verbose=False, httpx_kwargs=PATIENT)
         found, _ = client.predict(handle_file(clips / "purple.pdf"), 1, api_name="/search_by_file")

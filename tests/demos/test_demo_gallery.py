@@ -1,4 +1,4 @@
-"""Where the demo's pictures come from, thumbnails, and the map."""
+"""Where the demo's images come from, thumbnails, and the map."""
 
 import shutil
 from pathlib import Path
@@ -14,72 +14,72 @@ from zoo.errors import ZooError
 pytest.importorskip("gradio")
 
 from zoo.demos import map as gallery_map
-from zoo.demos.gallery import Picture, Thumbnails, embed_pictures, unique
+from zoo.demos.gallery import GalleryFile, Thumbnails, embed_files, unique
 
-from tests.demos.demo_support import folder_pictures
+from tests.demos.demo_support import folder_images
 
 
 def test_folder_is_read_with_subfolders_and_without_hidden_files_or_links_outside(tmp_path):
     photos = colour_photos(tmp_path / "photos" / "inner").parent
     Image.new("RGB", (8, 8)).save(photos / "Upper.PNG")
-    (photos / "notes.txt").write_text("no picture")
+    (photos / "notes.txt").write_text("no image")
     colour_photos(photos / ".hidden")
     Image.new("RGB", (8, 8)).save(photos / ".secret.png")
     outside = colour_photos(tmp_path / "outside")
     (photos / "link.png").symlink_to(outside / "red.png")
     (photos / "folder-link").symlink_to(outside)
     (photos / "dangling.png").symlink_to(tmp_path / "gone.png")
-    captions = {picture.caption for picture in folder_pictures(photos)}
+    captions = {image.caption for image in folder_images(photos)}
     assert captions == {"Upper.PNG", *(f"inner/{name}.png" for name in COLOURS)}
 
 
 def test_folder_errors_say_what_to_do(tmp_path):
     with pytest.raises(ZooError, match="no folder"):
-        folder_pictures(tmp_path / "gone")
-    with pytest.raises(ZooError, match="No pictures found"):
-        folder_pictures(tmp_path)
+        folder_images(tmp_path / "gone")
+    with pytest.raises(ZooError, match="No images found"):
+        folder_images(tmp_path)
     with pytest.raises(ZooError, match="zoo embed"):
-        folder_pictures(colour_photos(tmp_path), limit=3)
+        folder_images(colour_photos(tmp_path), limit=3)
 
 
 def test_copies_are_left_out_and_the_first_stays(tmp_path):
     photos = colour_photos(tmp_path)
     shutil.copy(photos / "red.png", photos / "zz-copy.png")
-    kept = unique(folder_pictures(photos))
-    assert {picture.caption for picture in kept} == {f"{name}.png" for name in COLOURS}
+    kept = unique(folder_images(photos))
+    assert {image.caption for image in kept} == {f"{name}.png" for name in COLOURS}
     assert unique([kept[0], kept[0]]) == [kept[0]]
 
 
-def test_embedding_keeps_rows_with_their_pictures_and_sets_bad_ones_aside(tmp_path):
+def test_embedding_keeps_rows_with_their_images_and_sets_bad_ones_aside(tmp_path):
     photos = colour_photos(tmp_path)
     (photos / "broken.png").write_bytes((photos / "red.png").read_bytes()[:40])
     (photos / "page.jpg").write_text("<html>not found</html>")
     steps = []
     model = colour_model()
-    made = embed_pictures(model, folder_pictures(photos), progress=lambda done, total: steps.append((done, total)))
+    made = embed_files(model, folder_images(photos), progress=lambda done, total: steps.append((done, total)))
     assert [one.name for one in made.refused] == ["broken.png", "page.jpg"]
     assert [one.code for one in made.refused] == ["corrupt-image", "not-media"]
     assert not any(str(tmp_path) in one.reason for one in made.refused)
     assert len(made) == len(COLOURS) == len(made.vectors)
     assert steps[-1] == (len(COLOURS) + 2, len(COLOURS) + 2)
-    for picture, vector in zip(made.pictures, made.vectors, strict=True):
-        assert torch.allclose(vector, model.encode(picture.path), atol=1e-6)
+    for image, vector in zip(made.files, made.vectors, strict=True):
+        assert torch.allclose(vector, model.encode(image.path), atol=1e-6)
 
 
 def test_progress_moves_while_a_large_folder_is_embedded(tmp_path):
     photos = colour_photos(tmp_path)
-    pictures = folder_pictures(photos) * 12
+    images = folder_images(photos) * 12
     steps = []
-    embed_pictures(colour_model(), pictures, progress=lambda done, total: steps.append(done))
+    embed_files(colour_model(), images, progress=lambda done, total: steps.append(done))
     assert len(steps) >= 3
     assert steps == sorted(steps)
-    assert steps[-1] == len(pictures)
+    assert steps[-1] == len(images)
 
 
 def test_nothing_usable_is_an_error(tmp_path):
     (tmp_path / "x.png").write_bytes(b"")
     with pytest.raises(ZooError, match="None of the 1"):
-        embed_pictures(colour_model(), folder_pictures(tmp_path))
+        embed_files(colour_model(), folder_images(tmp_path))
 
 
 def test_thumbnails_are_small_upright_and_do_not_tell_the_original(tmp_path):
@@ -90,10 +90,10 @@ def test_thumbnails_are_small_upright_and_do_not_tell_the_original(tmp_path):
     exif[0x0112] = 6  # shown after a quarter turn clockwise: red, the left half, comes to the top
     wide.save(photo, exif=exif, quality=95)
     thumbnails = Thumbnails(tmp_path / "thumbs", side=200)
-    small = thumbnails.of(Picture(photo, "x"))
+    small = thumbnails.of(GalleryFile(photo, "x"))
     assert small.parent == thumbnails.folder
     assert "private" not in small.name
-    assert thumbnails.of(Picture(photo, "other words")) == small
+    assert thumbnails.of(GalleryFile(photo, "other words")) == small
     assert [file.suffix for file in thumbnails.folder.iterdir()] == [".jpg"]
     with Image.open(small) as opened:
         assert opened.size == (100, 200)
@@ -104,9 +104,9 @@ def test_thumbnails_are_small_upright_and_do_not_tell_the_original(tmp_path):
 @pytest.mark.parametrize("mode", ["RGBA", "P", "L", "I;16", "1"])
 def test_thumbnails_of_odd_modes(tmp_path, mode):
     array = np.full((40, 60), 40000, dtype=np.uint16)
-    picture = Image.fromarray(array) if mode == "I;16" else Image.new(mode, (60, 40), 0)
-    picture.save(tmp_path / "odd.png")
-    with Image.open(Thumbnails(tmp_path / "t").of(Picture(tmp_path / "odd.png", ""))) as small:
+    image = Image.fromarray(array) if mode == "I;16" else Image.new(mode, (60, 40), 0)
+    image.save(tmp_path / "odd.png")
+    with Image.open(Thumbnails(tmp_path / "t").of(GalleryFile(tmp_path / "odd.png", ""))) as small:
         assert (small.mode, small.size) == ("RGB", (60, 40))
         # Fully transparent is white; 40000 of 65535 is mid grey, not clipped white.
         expected = {"RGBA": 255, "I;16": 156}.get(mode, 0)
@@ -171,11 +171,11 @@ def test_thumbnails_stay_on_the_map_and_a_click_finds_each(count):
 
 def test_map_shows_each_thumbnail_at_its_centre(tmp_path):
     photos = colour_photos(tmp_path / "photos")
-    pictures = folder_pictures(photos)
-    centres, side = gallery_map.lay_out(np.random.default_rng(3).uniform(size=(len(pictures), 2)))
-    drawn = gallery_map.draw([picture.path for picture in pictures], centres, side)
-    for picture, centre in zip(pictures, centres, strict=True):
+    images = folder_images(photos)
+    centres, side = gallery_map.lay_out(np.random.default_rng(3).uniform(size=(len(images), 2)))
+    drawn = gallery_map.draw([image.path for image in images], centres, side)
+    for image, centre in zip(images, centres, strict=True):
         found = drawn.getpixel(tuple(int(value) for value in centre))
         assert found[3] == 255
-        assert np.abs(np.array(found[:3]) - COLOURS[Path(picture.caption).stem]).max() <= 12
+        assert np.abs(np.array(found[:3]) - COLOURS[Path(image.caption).stem]).max() <= 12
     assert drawn.getpixel((0, 0))[3] == 0

@@ -19,13 +19,13 @@ gr = pytest.importorskip("gradio")
 from zoo.demos import chooser, vocabulary  # noqa: E402
 from zoo.demos import gallery as gallery_of  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
-from zoo.demos.gallery import embed_pictures  # noqa: E402
+from zoo.demos.gallery import embed_files  # noqa: E402
 from zoo.demos.handlers import EXAMPLE_TEXTS, MAX_UPLOADS, Search  # noqa: E402
 from zoo.demos.labels import MAX_LABELS  # noqa: E402
 from zoo.demos.visitors import EXPIRY  # noqa: E402
 from zoo.demos.widgets import cosine_text  # noqa: E402
 
-from tests.demos.demo_support import folder_pictures  # noqa: E402
+from tests.demos.demo_support import folder_images  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("cache_home")  # where vectors of folders are kept
 
@@ -39,7 +39,7 @@ def photos(tmp_path_factory):
 def make(photos, tmp_path):
     def make(model=None, **options):
         model = model or colour_model()
-        gallery = embed_pictures(model, folder_pictures(photos))
+        gallery = embed_files(model, folder_images(photos))
         return Search(Models(model), gallery, tmp_path / "work", **{"roots": [photos.parent], **options})
 
     return make
@@ -55,15 +55,15 @@ def captions(found):
 
 
 def colour_at_centre(path):
-    with Image.open(path) as picture:
-        return picture.convert("RGB").getpixel((picture.width // 2, picture.height // 2))
+    with Image.open(path) as image:
+        return image.convert("RGB").getpixel((image.width // 2, image.height // 2))
 
 
-# Words to pictures
+# Words to images
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-def test_words_find_the_right_picture_first(search, colour):
+def test_words_find_the_right_image_first(search, colour):
     found, scores = search.by_text(f"something {colour}", 3)
     assert captions(found)[0] == f"{colour}.png"
     assert len(found) == len(scores["rows"]) == 3
@@ -82,7 +82,7 @@ def test_scores_are_cosines_and_bars_run_from_average_to_best(search):
         expected = max(0, (row["cosine"] - average) / (rows[0]["cosine"] - average))
         assert math.isclose(row["bar"], expected, abs_tol=1e-4)
     assert "cosine" in scores["note"]
-    assert f"{len(COLOURS)} pictures" in scores["title"]
+    assert f"{len(COLOURS)} images" in scores["title"]
 
 
 def test_a_score_is_never_minus_zero():
@@ -109,19 +109,19 @@ def test_model_without_words_says_so(make):
         search.by_text("red")
 
 
-def test_a_picture_deleted_meanwhile_is_named(make, tmp_path):
+def test_an_image_deleted_meanwhile_is_named(make, tmp_path):
     own = colour_photos(tmp_path / "own")
     model = colour_model()
-    search = Search(Models(model), embed_pictures(model, folder_pictures(own)), tmp_path / "work2")
+    search = Search(Models(model), embed_files(model, folder_images(own)), tmp_path / "work2")
     (own / "red.png").unlink()
     with pytest.raises(gr.Error, match=r"red\.png is no longer there"):
         search.by_text("red")
 
 
-# Pictures to pictures
+# Images to images
 
 
-def test_a_picture_finds_its_like(search, tmp_path):
+def test_an_image_finds_its_like(search, tmp_path):
     query = tmp_path / "query.jpg"
     Image.new("RGB", (300, 200), (225, 35, 25)).save(query)
     found, scores = search.by_image(str(query), 2)
@@ -130,10 +130,10 @@ def test_a_picture_finds_its_like(search, tmp_path):
 
 
 BAD = {
-    "nothing.jpg": (b"", "not a picture"),
-    "page.jpg": (b"<!doctype html><p>not found", "not a picture"),
-    "notes.png": (b"hello", "not a picture"),
-    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+    "nothing.jpg": (b"", "not an image"),
+    "page.jpg": (b"<!doctype html><p>not found", "not an image"),
+    "notes.png": (b"hello", "not an image"),
+    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
     "cut.jpg": (b"\xff\xd8\xff\xe0" + b"\0" * 40, "damaged"),
 }
 
@@ -149,20 +149,20 @@ def test_a_bad_upload_gets_a_friendly_message_without_paths(search, tmp_path, na
         assert not caught.value.print_exception
 
 
-def test_a_huge_picture_is_refused_before_it_is_decoded(search, tmp_path):
+def test_a_huge_image_is_refused_before_it_is_decoded(search, tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
     with pytest.raises(gr.Error, match="64 megapixels"):
         search.by_image(str(tmp_path / "huge.png"))
 
 
-def test_no_picture_names_the_remedy(search):
-    with pytest.raises(gr.Error, match="Add a picture"):
+def test_no_image_names_the_remedy(search):
+    with pytest.raises(gr.Error, match="Add an image"):
         search.by_image(None)
-    with pytest.raises(gr.Error, match="Add a picture"):
+    with pytest.raises(gr.Error, match="Add an image"):
         search.classify(None, "a, b")
 
 
-# Pictures to words
+# Images to words
 
 
 def test_labels_are_ranked_and_shares_are_a_softmax_of_cosines(search, photos):
@@ -199,7 +199,7 @@ def test_too_many_labels_are_refused(search, photos):
 
 @pytest.fixture
 def more(photos):
-    """Pictures inside the allowed root that are not in the gallery yet."""
+    """Images inside the allowed root that are not in the gallery yet."""
     folder = photos.parent / "more"
     folder.mkdir(exist_ok=True)
     Image.new("RGB", (30, 30), (0, 255, 255)).save(folder / "cyan.png")
@@ -209,17 +209,17 @@ def more(photos):
 def test_a_folder_joins_the_gallery_or_replaces_it(search, more):
     own, report = search.index_folder(str(more), True)
     assert own is None
-    assert f"{len(COLOURS) + 1} pictures are searchable" in report
+    assert f"{len(COLOURS) + 1} images are searchable" in report
     assert captions(search.browse())[0] == "cyan.png"
     _, report = search.index_folder(str(more), False)
     assert captions(search.browse()) == ["cyan.png"]
-    assert "1 picture ·" in search.status()
+    assert "1 image ·" in search.status()
 
 
 def test_indexing_again_adds_nothing_twice(search, photos):
     search.index_folder(str(photos), True)
     _, report = search.index_folder(str(photos), True)
-    assert f"{len(COLOURS)} pictures are searchable" in report
+    assert f"{len(COLOURS)} images are searchable" in report
     assert f"{len(COLOURS)} were there already" in report
     assert "embedded" not in report
 
@@ -231,7 +231,7 @@ def test_indexing_reports_bad_files_by_name_and_goes_on(search, more):
     finally:
         (more / "bro`ken.png").unlink()
     assert "1 file could not be read" in report
-    assert "`bro ken.png`: That picture is damaged" in report
+    assert "`bro ken.png`: That image is damaged" in report
 
 
 @pytest.mark.parametrize("path", ["/etc", "/", "{root}/..", "{root}/../..", "~root/..", "{root}/escape"])
@@ -255,7 +255,7 @@ def test_folder_mistakes_name_the_remedy(search, photos):
         search.index_folder("  ")
     with pytest.raises(gr.Error, match="no folder"):
         search.index_folder(str(photos.parent / "gone"))
-    with pytest.raises(gr.Error, match="Choose some pictures"):
+    with pytest.raises(gr.Error, match="Choose some images"):
         search.index_files([])
 
 
@@ -273,7 +273,7 @@ def test_uploads_are_copied_small_and_originals_may_vanish(search, tmp_path):
     upload.unlink()
     assert "`bad.png`" in report
     assert captions(search.browse()) == ["IMG_1.png"]
-    with Image.open(search.current.pictures[0].path) as kept:
+    with Image.open(search.current.files[0].path) as kept:
         assert max(kept.size) == 1024
 
 
@@ -294,7 +294,7 @@ def test_on_a_shared_page_uploads_stay_with_their_visitor(make, tmp_path):
     own, _ = search.index_files([str(upload)], True)
     assert captions(search.browse(own))[0] == "mine.png"
     assert "mine.png" not in captions(search.browse())
-    kept = own.pictures[0].path
+    kept = own.files[0].path
     assert kept.exists()
     assert search.visitors.owner(kept) == kept.parent
     search.visitors.sweep(time.monotonic() + EXPIRY + 1)
@@ -314,17 +314,17 @@ def test_progress_is_reported(search, more):
 # The map
 
 
-def test_map_is_drawn_into_the_private_folder_and_a_click_finds_the_picture(search):
+def test_map_is_drawn_into_the_private_folder_and_a_click_finds_the_image(search):
     path, note, drawn = search.draw_map("PCA")
     assert Path(path).parent == search.thumbnails.folder
     assert note.startswith("PCA")
     _, layout = drawn
-    with Image.open(path) as picture:
+    with Image.open(path) as image:
         for (x, y), row in zip(layout.centres, layout.rows, strict=True):
             shown, caption, near = search.pick(drawn, SimpleNamespace(index=[x + 3, y - 3]))
-            assert caption == search.current.pictures[row].caption
+            assert caption == search.current.files[row].caption
             wanted = COLOURS[Path(caption).stem]
-            assert max(abs(a - b) for a, b in zip(picture.getpixel((int(x), int(y)))[:3], wanted, strict=True)) < 12
+            assert max(abs(a - b) for a, b in zip(image.getpixel((int(x), int(y)))[:3], wanted, strict=True)) < 12
             assert len(near) == 4
             assert caption not in captions(near)
             assert Path(shown).parent == search.thumbnails.folder
@@ -347,7 +347,7 @@ def test_a_large_gallery_draws_a_sample_and_says_so(search, photos, monkeypatch)
 
     monkeypatch.setattr(gallery_map, "MAX_ON_MAP", 4)
     _, note, (_, layout) = search.draw_map()
-    assert f"4 of the {len(COLOURS)} pictures" in note
+    assert f"4 of the {len(COLOURS)} images" in note
     assert len(set(layout.rows.tolist())) == 4
 
 
@@ -356,7 +356,7 @@ def test_a_large_gallery_draws_a_sample_and_says_so(search, photos, monkeypatch)
 
 def test_a_small_model_is_called_one(make):
     model = colour_model()
-    assert make(model).status() == f"{len(COLOURS)} pictures · {model.spec.dim} numbers for each"
+    assert make(model).status() == f"{len(COLOURS)} images · {model.spec.dim} numbers for each"
     model.spec = replace(model.spec, params=12_000_000)
     assert make(model).status().endswith("expect mistakes")
 
@@ -406,7 +406,7 @@ def test_changing_the_model_embeds_the_gallery_anew(make, monkeypatch):
     assert search.current.model == "other"
     assert captions(search.by_text("blue", 1)[0]) == ["blue.png"]
     assert steps[0] == "Loading other"
-    assert steps[-1] == "Embedding pictures"
+    assert steps[-1] == "Embedding images"
     assert search.choose_model("other") == (None, status, "other", "")
 
 
@@ -521,7 +521,7 @@ def test_where_nothing_fits_the_page_says_so_and_no_bar_is_full(search):
     assert "0.90" in scores["note"]
 
 
-def test_queries_to_try_are_words_that_stand_out_each_for_another_picture(make, photos, monkeypatch):
+def test_queries_to_try_are_words_that_stand_out_each_for_another_image(make, photos, monkeypatch):
     monkeypatch.setattr(
         vocabulary, "vocabulary", lambda: ["red", "a red thing", "blue", "nothing of these", "green yellow"]
     )
@@ -535,15 +535,15 @@ def test_queries_to_try_are_words_that_stand_out_each_for_another_picture(make, 
     assert make(colour_model("eyes", frozenset({"image"}))).queries() == []
 
 
-def test_of_the_words_those_that_stand_out_most_are_tried_each_for_another_picture():
+def test_of_the_words_those_that_stand_out_most_are_tried_each_for_another_image():
     found = [(0.9, "no", 0), (1.1, "third", 1), (3.0, "first", 2), (2.0, "the same", 2), (1.5, "second", 3)]
     assert vocabulary._distinct(found) == ["first", "second", "third"]
     assert len(vocabulary._distinct([(2.0, str(row), row) for row in range(9)])) == vocabulary.MOST
 
 
-def test_shipped_pictures_have_queries_of_their_own(tmp_path):
+def test_shipped_images_have_queries_of_their_own(tmp_path):
     model = colour_model()
-    gallery = embed_pictures(model, gallery_of.sample_pictures())
+    gallery = embed_files(model, gallery_of.sample_images())
     search = Search(Models(model), gallery, tmp_path, local=False)
     assert search.queries() == list(EXAMPLE_TEXTS)
     model.calibration = {"text>image": Calibration(0.1, 0.1, 2.0)}

@@ -174,9 +174,9 @@ def test_a_screenshot_without_chromium_says_what_to_install(monkeypatch, tmp_pat
 @pytest.mark.slow
 def test_the_screenshot_script_saves_the_window(saved, tmp_path):
     target = screenshot.take(tmp_path / "docs" / "demo.png", saved, "a cat", (800, 600))
-    with Image.open(target) as picture:
-        assert picture.size == (800, 600)
-        assert len(picture.convert("RGB").getcolors(800 * 600)) > 1000, "the window is empty"
+    with Image.open(target) as image:
+        assert image.size == (800, 600)
+        assert len(image.convert("RGB").getcolors(800 * 600)) > 1000, "the window is empty"
 
 
 # The page of text models

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.demos.demo_support import COLOURS, ColourPictures, colour_model, colour_photos, running
+from tests.demos.demo_support import COLOURS, ColourImages, colour_model, colour_photos, running
 from zoo.embedder import Embedder, Tower
 from zoo.heads import Identity
 from zoo.inputs.audio import load_audio
@@ -29,7 +29,7 @@ gr = pytest.importorskip("gradio")
 
 from zoo.demos import omni  # noqa: E402
 from zoo.demos.asked import ask, input_of, kinds_of  # noqa: E402
-from zoo.demos.gallery import Picture, embed_pictures  # noqa: E402
+from zoo.demos.gallery import GalleryFile, embed_files  # noqa: E402
 from zoo.demos.made import made_media  # noqa: E402
 from zoo.demos.media import MediaSearch  # noqa: E402
 from zoo.demos.moments import Moments  # noqa: E402
@@ -53,7 +53,7 @@ PATIENT = {"timeout": 60_000}  # milliseconds: each step embeds something, on a 
 TONES = {name: 200.0 * 2**place for place, name in enumerate(("red", "green", "blue", "yellow"))}  # Hz
 
 
-class ColourClips(ColourPictures):
+class ColourClips(ColourImages):
     """The colours of a clip's middle frame."""
 
     reads = frozenset({"video"})
@@ -62,7 +62,7 @@ class ColourClips(ColourPictures):
         return super().read(Item(image=load_video(item.video, frames=3).frames[1]))
 
 
-class ColourTones(ColourPictures):
+class ColourTones(ColourImages):
     """A tone's colour, by its pitch."""
 
     reads = frozenset({"audio"})
@@ -93,11 +93,11 @@ def tone(path: Path, *names: str, seconds: float = 0.5) -> Path:
     """A WAV of one tone after the other; of none, of silence."""
     times = np.arange(int(seconds * 16_000)) / 16_000
     samples = np.concatenate([np.sin(2 * math.pi * TONES.get(name, 0) * times) for name in names or ("silence",)])
-    with wave.open(str(path), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(16_000)
-        sound.writeframes((samples * 20_000).astype(np.int16).tobytes())
+    with wave.open(str(path), "wb") as audio:
+        audio.setnchannels(1)
+        audio.setsampwidth(2)
+        audio.setframerate(16_000)
+        audio.writeframes((samples * 20_000).astype(np.int16).tobytes())
     return path
 
 
@@ -155,8 +155,8 @@ def long(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def search(model, files, tmp_path_factory) -> MediaSearch:
-    pictures = [Picture(path, path.name) for path in files]
-    start = embed_pictures(model, pictures, read=lambda path: input_of(model, path))
+    images = [GalleryFile(path, path.name) for path in files]
+    start = embed_files(model, images, read=lambda path: input_of(model, path))
     return MediaSearch(model, start, Visitors(local=True), tmp_path_factory.mktemp("page"))
 
 
@@ -224,7 +224,7 @@ def test_what_is_missing_is_said(search, files, tmp_path):
     with pytest.raises(gr.Error, match="nothing to search yet"):
         words(nothing, "red")
     text = tmp_path / "a.wav"
-    text.write_text("no sound")
+    text.write_text("no audio")
     with pytest.raises(gr.Error, match="not"):
         search.search({"text": "", "files": [str(text)]})
 
@@ -258,12 +258,12 @@ def test_the_moment_or_page_that_fits_is_found_and_shown(search, long, model, tm
     looked = Moments(model, lambda path: tmp_path)
     blue, red = ask(model, "blue", None), ask(model, "red", None)
     for kind, begins in (("video", 1.5), ("audio", 3.0)):
-        picture = Picture(long[kind], kind)
-        assert looked.of(picture, blue)["start"] >= begins, kind
-        assert looked.of(picture, red)["start"] < begins, kind
-    pages = looked.of(Picture(long["document"], "pages"), blue)
+        image = GalleryFile(long[kind], kind)
+        assert looked.of(image, blue)["start"] >= begins, kind
+        assert looked.of(image, red)["start"] < begins, kind
+    pages = looked.of(GalleryFile(long["document"], "pages"), blue)
     assert (pages["page"], pages["pages"], len(pages["parts"]), pages["parts"][2]) == (3, 3, 3, 1.0)
-    for moment in (pages, looked.of(Picture(long["video"], "video"), blue)):
+    for moment in (pages, looked.of(GalleryFile(long["video"], "video"), blue)):
         with Image.open(moment["image"]) as shown:
             assert is_colour(shown.convert("RGB").resize((1, 1)).getpixel((0, 0)), "blue")
 
@@ -283,7 +283,7 @@ def test_moments_are_bounded_kept_and_follow_the_results(search, long, model, tm
     assert len(calls) == before == 2, "a file is looked through once"
     monkeypatch.setattr("zoo.demos.moments.PATIENCE", -1.0)
     fresh = Moments(model, lambda path: tmp_path)
-    assert fresh.of(Picture(long["video"], ""), asked, 0.0) is None, "no time is left"
+    assert fresh.of(GalleryFile(long["video"], ""), asked, 0.0) is None, "no time is left"
     assert list(search.explained()) == [{"late": True}]
     _, later = search.search({"text": "red"}, "all", 8, own, asked)
     assert len(list(search.explained("all", 8, own, asked))) == 1, "something else was asked meanwhile"
@@ -326,7 +326,7 @@ def test_a_model_is_given_what_it_reads_of_a_file(model, files):
     hears, watches = only(model, "audio"), only(model, "video")
     video = next(path for path in files if path.suffix == ".mp4")
     assert kinds_of(hears) == ["audio"]
-    assert input_of(hears, video).modalities == {"audio"}, "its sound track"
+    assert input_of(hears, video).modalities == {"audio"}, "its audio track"
     assert input_of(watches, video).modalities == {"video"}
     with pytest.raises(ValueError, match="one of the recordings"):
         input_of(watches, next(path for path in files if path.suffix == ".wav"))
@@ -358,25 +358,25 @@ def test_pdfs_made_by_program_have_a_text_layer_and_images(tmp_path):
 
 
 def test_what_comes_with_the_page_is_embedded_at_the_first_start_alone(model, files, monkeypatch):
-    pictures = [Picture(path, path.name) for path in files]
+    images = [GalleryFile(path, path.name) for path in files]
     read = lambda path: input_of(model, path)  # noqa: E731
-    first = sample_gallery(model, pictures, read)
+    first = sample_gallery(model, images, read)
     assert first.embedded == 6
-    again = sample_gallery(model, pictures, read)
+    again = sample_gallery(model, images, read)
     assert again.embedded == 0
     torch.testing.assert_close(again.vectors, first.vectors)
-    assert sample_gallery(model, pictures[:3], read).embedded == 3, "of other files"
-    assert sample_gallery(colour_model("others"), pictures[:2]).embedded == 2, "of another model"
-    assert sample_gallery(colour_model("others"), pictures[:2]).embedded == 0
+    assert sample_gallery(model, images[:3], read).embedded == 3, "of other files"
+    assert sample_gallery(colour_model("others"), images[:2]).embedded == 2, "of another model"
+    assert sample_gallery(colour_model("others"), images[:2]).embedded == 0
     monkeypatch.setattr("zoo.demos.stored._cache", lambda: files[0])  # no folder: nothing can be kept
-    assert len(sample_gallery(model, pictures, read)) == 6
+    assert len(sample_gallery(model, images, read)) == 6
 
 
 @needs_chromium
 @pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_a_visitor_searches_plays_and_adds(model, files, long, tmp_path, browser, width):  # noqa: F811
     hostile = tone(tmp_path / "<img src=x onerror=alert(1)>.wav", "yellow")
-    start = [Picture(path, path.name) for path in files if path.suffix == ".png"]
+    start = [GalleryFile(path, path.name) for path in files if path.suffix == ".png"]
     with running(omni.build(model, start)) as url:
         page = window_of(browser, width).new_page()
         page.goto(url)

@@ -61,7 +61,7 @@ def test_a_folder_of_every_kind_is_added_and_bad_files_are_named(model, stuff, t
     assert "`broken.mp4`: That video is damaged" in said
     assert "`stray.png`: The link leads out of the folder." in said
     assert steps[-1][0] == steps[-1][1] > 0
-    assert {picture.caption for picture in own.pictures} == {
+    assert {image.caption for image in own.files} == {
         "red.png",
         "deep/blue.pdf",
         "red.mp4",
@@ -91,8 +91,8 @@ def test_a_folder_that_was_embedded_before_opens_with_its_vectors(model, stuff, 
     own, said = search.add_folder(str(tmp_path / "vectors"))
     assert "5 of 6 files were added (1 image, 1 video, 2 recordings, 1 PDF)" in said
     assert "`notes.txt`: The page shows no text." in said
-    for picture, vector in zip(own.pictures, own.vectors, strict=True):
-        assert float(vector @ stored.encode_document(input_of(stored, picture.path), progress=False)) > 0.999
+    for image, vector in zip(own.files, own.vectors, strict=True):
+        assert float(vector @ stored.encode_document(input_of(stored, image.path), progress=False)) > 0.999
     with pytest.raises(gr.Error, match="were made differently"):
         page_of(model, tmp_path).add_folder(str(tmp_path / "vectors"))
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.demos.browser_support import browser, expect, holds, needs_chromium, window_of
-from tests.demos.demo_support import COLOURS, PATIENT, colour_model, colour_photos, folder_pictures, running
+from tests.demos.demo_support import COLOURS, PATIENT, colour_model, colour_photos, folder_images, running
 from zoo import Point, build_model
 
 gr = pytest.importorskip("gradio")
@@ -16,7 +16,7 @@ gr = pytest.importorskip("gradio")
 from gradio_client import Client, handle_file  # noqa: E402
 from zoo.demos import pointing, regions  # noqa: E402
 from zoo.demos.chooser import Models  # noqa: E402
-from zoo.demos.gallery import embed_pictures  # noqa: E402
+from zoo.demos.gallery import embed_files  # noqa: E402
 from zoo.demos.handlers import Search  # noqa: E402
 from zoo.demos.pointing import Pointing, Stroke, grid, marks_of, outline, regions_from  # noqa: E402
 
@@ -34,7 +34,7 @@ def scene_of(*colours: tuple[int, int, int], size: tuple[int, int] = (240, 160))
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A picture a colour; a scene with a red and a blue square, and one with a blue square in its upper left quarter."""
+    """An image a colour; a scene with a red and a blue square, and one with a blue square in its upper left quarter."""
     folder = colour_photos(tmp_path_factory.mktemp("regions") / "photos")
     scene_of(RED, BLUE).save(folder / "a-scene.png")
     corner = Image.new("RGB", (240, 160), GREEN)
@@ -46,7 +46,7 @@ def photos(tmp_path_factory):
 @pytest.fixture
 def page_of(photos, tmp_path):
     model = colour_model()
-    found = Pointing(Search(Models(model), embed_pictures(model, folder_pictures(photos)), tmp_path))
+    found = Pointing(Search(Models(model), embed_files(model, folder_images(photos)), tmp_path))
     return found
 
 
@@ -108,7 +108,7 @@ def test_without_a_mark_or_an_image_nothing_is_asked(page_of, photos):
 
 def test_a_model_without_words_finds_places_only(photos, tmp_path):
     model = colour_model(modalities=frozenset({"image"}))
-    page = Pointing(Search(Models(model), embed_pictures(model, folder_pictures(photos)), tmp_path))
+    page = Pointing(Search(Models(model), embed_files(model, folder_images(photos)), tmp_path))
     _, names, places = answered(page, photos, marks("point", *SQUARES["red"]), top_k=1)
     assert names == pointing.WORDLESS
     assert places[0][1].endswith("red.png")
@@ -117,7 +117,7 @@ def test_a_model_without_words_finds_places_only(photos, tmp_path):
 @pytest.mark.slow
 def test_a_model_that_reads_regions_gets_them_as_they_were_marked(photos, tmp_path, monkeypatch):
     model, asked = build_model("virtue-test"), []
-    page = Pointing(Search(Models(model), embed_pictures(model, folder_pictures(photos)[:2]), tmp_path))
+    page = Pointing(Search(Models(model), embed_files(model, folder_images(photos)[:2]), tmp_path))
     encode = model.encode_regions
     monkeypatch.setattr(
         model, "encode_regions", lambda image, some, **o: asked.append(some) or encode(image, some, **o)
@@ -223,7 +223,7 @@ def test_the_grid_covers_the_image():
 
 
 def test_the_pages_endpoint_answers_programs(photos, tmp_path):
-    page = regions.build(colour_model(), folder_pictures(photos), workspace=tmp_path / "work")
+    page = regions.build(colour_model(), folder_images(photos), workspace=tmp_path / "work")
     with running(page) as url:
         client = Client(url, verbose=False, httpx_kwargs=PATIENT)
         image = handle_file(str(photos / "a-scene.png"))
@@ -239,7 +239,7 @@ def test_the_pages_endpoint_answers_programs(photos, tmp_path):
 
 @pytest.fixture(scope="module")
 def url(photos, tmp_path_factory):
-    page = regions.build(colour_model(), folder_pictures(photos), workspace=tmp_path_factory.mktemp("work"))
+    page = regions.build(colour_model(), folder_images(photos), workspace=tmp_path_factory.mktemp("work"))
     with running(page) as address:
         yield address
 
@@ -329,9 +329,9 @@ def test_a_visitor_points_with_a_finger_at_his_own_image(browser, url, photos, t
     tab.goto(url)
     tab.locator("#region-canvas img[src]").wait_for()
     before = tab.locator("#region-canvas img").get_attribute("src")
-    tab.locator("#region-picture").get_by_label("Remove Image").click()
+    tab.locator("#region-image").get_by_label("Remove Image").click()
     expect(tab.locator("#region-canvas .hint")).to_contain_text("Choose an image")
-    tab.locator("#region-picture input[type=file]").set_input_files(tmp_path / "turned.jpg")
+    tab.locator("#region-image input[type=file]").set_input_files(tmp_path / "turned.jpg")
     expect(tab.locator("#region-canvas img")).to_have_attribute("src", re.compile(f"^(?!{re.escape(before)}$).+"))
     _, box = stage_of(tab)
     tab.wait_for_function(

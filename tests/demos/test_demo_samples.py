@@ -12,10 +12,10 @@ pytest.importorskip("gradio")
 
 import zoo.demos
 from zoo.demos import gallery, samples, search
-from zoo.demos.gallery import embed_pictures, example_queries, sample_pictures
+from zoo.demos.gallery import embed_files, example_queries, sample_images
 from zoo.demos.samples import EXAMPLES, LICENCES, SAMPLES, Sample
 
-from tests.demos.demo_support import colour_model, colour_photos, folder_pictures
+from tests.demos.demo_support import colour_model, colour_photos, folder_images
 
 EVERY = (*SAMPLES, *EXAMPLES)
 PHOTOS = Path(zoo.demos.__file__).parent / "photos"
@@ -30,7 +30,7 @@ def outline(path: Path) -> np.ndarray:
 
 
 def test_every_sample_is_installed_and_large_enough_to_look_at():
-    assert len(sample_pictures()) == len(SAMPLES) >= 34
+    assert len(sample_images()) == len(SAMPLES) >= 34
     assert len(example_queries()) == len(EXAMPLES)
     for sample in EVERY:
         path = sample.path()
@@ -97,17 +97,17 @@ def test_a_missing_package_only_makes_the_gallery_smaller(monkeypatch):
     absent = Sample("no_such_package", "x.png", "nothing", "MIT", "nobody", "nowhere")
     assert absent.path() is None
     monkeypatch.setattr(gallery, "SAMPLES", (absent, *SAMPLES[:2]))
-    assert [picture.caption for picture in sample_pictures()] == [sample.caption for sample in SAMPLES[:2]]
+    assert [image.caption for image in sample_images()] == [sample.caption for sample in SAMPLES[:2]]
 
 
 def test_the_page_says_whose_its_images_are_and_only_where_it_shows_them(tmp_path):
     model = colour_model()
 
-    def shown(pictures: list[gallery.Picture]) -> str:
-        page = search.build(model, embed_pictures(model, pictures), workspace=tmp_path)
+    def shown(images: list[gallery.GalleryFile]) -> str:
+        page = search.build(model, embed_files(model, images), workspace=tmp_path)
         texts = [block.value for block in page.blocks.values() if isinstance(getattr(block, "value", None), str)]
         return "\n".join(texts)
 
-    text = shown(sample_pictures())
+    text = shown(sample_images())
     assert all(sample.credit in text for sample in EVERY)
-    assert SAMPLES[0].author not in shown(folder_pictures(colour_photos(tmp_path / "photos")))
+    assert SAMPLES[0].author not in shown(folder_images(colour_photos(tmp_path / "photos")))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from zoo.demos import chooser, compose, search, text, visitors
-from zoo.demos.gallery import Picture
+from zoo.demos.gallery import GalleryFile
 from zoo.demos.stored import folder_gallery, vectors_gallery
 
 from tests.demos.browser_support import (
@@ -16,14 +16,14 @@ from tests.demos.browser_support import (
     browser,
     colour_shown,
     expect,
-    first_picture,
+    first_image,
     holds,
     is_colour,
     needs_chromium,
     place_on_map,
     window_of,
 )
-from tests.demos.demo_support import COLOURS, colour_model, colour_photos, folder_pictures, running
+from tests.demos.demo_support import COLOURS, colour_model, colour_photos, folder_images, running
 from tests.every import standing_for
 from zoo import build_model
 from zoo.bulk import embed_dataset
@@ -55,12 +55,12 @@ def served(photos):
         return encode_query(*inputs, **options)
 
     model.encode_query = waiting
-    pictures = [*folder_pictures(photos)[1:], Picture(photos / "black.png", LONG)]
+    images = [*folder_images(photos)[1:], GalleryFile(photos / "black.png", LONG)]
     with pytest.MonkeyPatch.context() as patch:
         _offer_others(patch)
         page = search.build(
             model,
-            pictures,
+            images,
             roots=[photos.parent],
             queries=["a red thing", "something green"],
             models=chooser.Models(model, downloads=True),
@@ -145,15 +145,15 @@ def said(page, words):
 def test_search_by_words(visit, served, width):
     page = visit(width, served.url)
     expect(page.locator("#text-results .thumbnail-lg")).to_have_count(len(COLOURS))
-    holds(page, "words-start", first_picture(page), page.get_by_label("What are you looking for?"))
+    holds(page, "words-start", first_image(page), page.get_by_label("What are you looking for?"))
     expect(page.locator("#text-scores .head")).to_have_text("Nothing asked yet")
     expect(page.get_by_label("What are you looking for?")).to_have_attribute("placeholder", "a red thing")
 
     ask(page, "a red thing")
     head = page.locator("#text-scores .head")
-    expect(head).to_contain_text("pictures searched in")
-    holds(page, "words-found", first_picture(page))
-    assert is_colour(colour_shown(page, first_picture(page)), "red")
+    expect(head).to_contain_text("images searched in")
+    holds(page, "words-found", first_image(page))
+    assert is_colour(colour_shown(page, first_image(page)), "red")
     full = page.locator("#text-scores li .track span").first
     assert _share(full) == pytest.approx(1, abs=0.01), "of an answer that fits the bar is full"
     # The names stand above their bars, on one line with them.
@@ -186,7 +186,7 @@ def test_mistakes_in_a_search_by_words(visit, served, width):
     page.get_by_test_id("toast-close").last.click()
     expect(page.get_by_test_id("toast-body")).to_have_count(0)
     ask(page, "red")
-    expect(first_picture(page)).to_be_in_viewport()
+    expect(first_image(page)).to_be_in_viewport()
 
 
 @widths
@@ -205,10 +205,10 @@ def test_an_example_is_clicked_and_the_search_takes_its_time(visit, served, widt
         holds(page, "words-waiting", waiting)
     finally:
         served.gate.set()
-    expect(page.locator("#text-scores .head")).to_contain_text("pictures searched in")
+    expect(page.locator("#text-scores .head")).to_contain_text("images searched in")
     expect(waiting).to_have_class(re.compile(r"\bhide\b"))
-    assert is_colour(colour_shown(page, first_picture(page)), "green")
-    holds(page, "words-example", first_picture(page))
+    assert is_colour(colour_shown(page, first_image(page)), "green")
+    holds(page, "words-example", first_image(page))
 
 
 @widths
@@ -230,43 +230,43 @@ def test_a_result_leads_to_its_file(visit, served, photos, width):
     assert opened.value.evaluate("document.images[0].naturalWidth") == 64
     opened.value.close()
 
-    first_picture(page).click()  # seen large, and closed again
+    first_image(page).click()  # seen large, and closed again
     large = page.locator("#text-results").get_by_test_id("detailed-image")
     holds(page, "words-large", large)
     page.locator("#text-results").get_by_role("button", name="Close").click()
     expect(large).to_have_count(0)
-    expect(first_picture(page)).to_be_visible()
+    expect(first_image(page)).to_be_visible()
 
 
 @widths
-def test_search_by_a_picture(visit, served, photos, tmp_path, width):
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+def test_search_by_an_image(visit, served, photos, tmp_path, width):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no image")
     page = visit(width, served.url)
-    open_tab(page, "By picture")
-    go = page.get_by_role("button", name="Find similar pictures")
+    open_tab(page, "By image")
+    go = page.get_by_role("button", name="Find similar images")
     expect(page.locator("#image-scores .head")).to_have_text("Nothing asked yet")
-    holds(page, "picture-start", go)
+    holds(page, "image-start", go)
     go.click()
-    holds(page, "picture-none", said(page, "Add a picture first"))
+    holds(page, "image-none", said(page, "Add an image first"))
     expect(page.locator("#image-scores .head")).to_have_text("No results")
     page.locator("#look-for input[type=file]").set_input_files(photos / "purple.png")
     expect(page.locator("#image-scores li").first).to_contain_text("purple.png")
-    holds(page, "picture-found", first_picture(page, "#image-results"))
-    assert is_colour(colour_shown(page, first_picture(page, "#image-results")), "purple")
+    holds(page, "image-found", first_image(page, "#image-results"))
+    assert is_colour(colour_shown(page, first_image(page, "#image-results")), "purple")
     page.get_by_role("button", name="Remove").or_(page.get_by_label("Clear")).first.click()
     page.locator("#look-for input[type=file]").set_input_files(tmp_path / "broken.png")
-    holds(page, "picture-broken", said(page, "damaged or cut off"))
+    holds(page, "image-broken", said(page, "damaged or cut off"))
     expect(page.locator("#image-results .thumbnail-lg")).to_have_count(0)
 
 
 @widths
-def test_an_example_picture_is_clicked(visit, served, width):
+def test_an_example_image_is_clicked(visit, served, width):
     page = visit(width, served.url)
-    open_tab(page, "By picture")
+    open_tab(page, "By image")
     page.locator(".gallery-item:visible").first.click()
     expect(page.locator("#look-for img")).to_be_visible()
     expect(page.locator("#image-scores li")).to_have_count(8)
-    holds(page, "picture-example", first_picture(page, "#image-results"))
+    holds(page, "image-example", first_image(page, "#image-results"))
 
 
 @widths
@@ -284,24 +284,24 @@ def test_search_by_both(visit, served, photos, width):
     words.fill("blue")
     words.press("Enter")
     expect(page.locator("#both-scores li").first).to_contain_text("blue.png")
-    holds(page, "both-found", first_picture(page, "#both-results"))
-    assert is_colour(colour_shown(page, first_picture(page, "#both-results")), "blue")
+    holds(page, "both-found", first_image(page, "#both-results"))
+    assert is_colour(colour_shown(page, first_image(page, "#both-results")), "blue")
     page.get_by_role("button", name="Instruction, and how").click()
-    weight = page.get_by_label("Weight of the picture").first
+    weight = page.get_by_label("Weight of the image").first
     weight.scroll_into_view_if_needed()
     holds(page, "both-instruction", weight, page.locator("#instruction"))
     page.locator("tr.tr-body:visible").first.click()
     expect(words).to_have_value(compose.EXAMPLES[0][1])
-    expect(page.locator("#both-scores .head")).to_contain_text("pictures searched in")
-    holds(page, "both-example", first_picture(page, "#both-results"))
+    expect(page.locator("#both-scores .head")).to_contain_text("images searched in")
+    holds(page, "both-example", first_image(page, "#both-results"))
 
 
 @widths
-def test_describe_a_picture(visit, served, photos, width):
+def test_describe_an_image(visit, served, photos, width):
     page = visit(width, served.url)
     open_tab(page, "Describe")
     go, labels = page.get_by_role("button", name="Choose the best label"), page.get_by_label("Your labels")
-    expect(page.locator("#label-scores .head")).to_have_text("No picture yet")
+    expect(page.locator("#label-scores .head")).to_have_text("No image yet")
     holds(page, "describe-start", page.locator("#describe"))
     labels.fill("green, yellow, " + 30 * "long" + ", a phrase of several words that goes on")
     page.locator("#describe input[type=file]").set_input_files(photos / "yellow.png")
@@ -328,7 +328,7 @@ def test_the_map(visit, served, width):
     holds(page, "map-picked", page.locator("#picked img"), caption)
 
     page.get_by_label("t-SNE").or_(page.get_by_label("UMAP")).first.click()
-    expect(page.locator("#map-note")).to_contain_text("needs at least 12 pictures")
+    expect(page.locator("#map-note")).to_contain_text("needs at least 12 images")
     page.locator("#map-note").scroll_into_view_if_needed()
     holds(page, "map-other", page.locator("#map-note"))
 
@@ -387,18 +387,18 @@ def test_the_chooser(visit, served, width):
 
 
 @widths
-def test_a_local_page_gets_more_pictures_and_another_model(visit, photos, tmp_path, monkeypatch, width):
+def test_a_local_page_gets_more_images_and_another_model(visit, photos, tmp_path, monkeypatch, width):
     own = tmp_path / "own"
     own.mkdir()
     for name in ("green", "blue", "white"):
         shutil.copy(photos / f"{name}.png", own / f"my {name}.png")
-    (own / f"broken {LONG}").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+    (own / f"broken {LONG}").write_bytes(b"\x89PNG\r\n\x1a\n no image")
     _offer_others(monkeypatch)
     model, gate = colour_model(), threading.Event()
     gate.set()
     encode_stream = model.encode_stream
     model.encode_stream = lambda *some, **options: (gate.wait(60), encode_stream(*some, **options))[1]
-    built = search.build(model, folder_pictures(photos)[:4], roots=[tmp_path])
+    built = search.build(model, folder_images(photos)[:4], roots=[tmp_path])
     with running(built) as url:
         page = visit(width, url)
         report, status = page.locator("#report"), page.locator("#status")
@@ -406,18 +406,18 @@ def test_a_local_page_gets_more_pictures_and_another_model(visit, photos, tmp_pa
         open_tab(page, "Add yours")
         holds(page, "add-start", folder)
         files.click()
-        holds(page, "add-nothing", said(page, "Choose some pictures first"))
+        holds(page, "add-nothing", said(page, "Choose some images first"))
         page.get_by_label("A folder on this machine").fill("/etc")
         folder.click()
         holds(page, "add-outside", said(page, "outside the folders"))
         page.get_by_label("A folder on this machine").fill(str(own))
         folder.click()
-        expect(report).to_contain_text("5 pictures are searchable now")
+        expect(report).to_contain_text("5 images are searchable now")
         expect(report).to_contain_text("2 were there already")
         expect(report).to_contain_text("1 file could not be read")
         report.scroll_into_view_if_needed()
         holds(page, "add-folder", report)
-        expect(status).to_contain_text("5 pictures")
+        expect(status).to_contain_text("5 images")
 
         several = [photos / f"{name}.png" for name in ("purple", "red", "black")]
         page.locator("input[type=file]:not([accept^='video'])").last.set_input_files(several)
@@ -435,7 +435,7 @@ def test_a_local_page_gets_more_pictures_and_another_model(visit, photos, tmp_pa
             holds(page, "add-waiting", waiting)
         finally:
             gate.set()
-        expect(report).to_contain_text("7 pictures are searchable now")
+        expect(report).to_contain_text("7 images are searchable now")
         files.click()
         expect(report).to_contain_text("2 were there already")
         report.scroll_into_view_if_needed()
@@ -446,9 +446,9 @@ def test_a_local_page_gets_more_pictures_and_another_model(visit, photos, tmp_pa
         expect(page.locator("#text-scores li").first).to_contain_text("purple.png")
         page.reload()
         expect(page.get_by_label("Model", exact=True).first).to_be_visible()
-        expect(status).to_contain_text("7 pictures")
+        expect(status).to_contain_text("7 images")
         expect(page.locator("#text-results .thumbnail-lg")).to_have_count(7)
-        holds(page, "add-reloaded", first_picture(page))
+        holds(page, "add-reloaded", first_image(page))
 
         ask(page, "white")
         expect(page.locator("#text-scores li").first).to_contain_text("my white.png")
@@ -458,12 +458,12 @@ def test_a_local_page_gets_more_pictures_and_another_model(visit, photos, tmp_pa
         expect(page.locator("#text-scores .head")).to_have_text("Nothing asked yet")
         ask(page, "white")
         expect(page.locator("#text-scores li").first).to_contain_text("my white.png")
-        holds(page, "add-other-model", first_picture(page))
+        holds(page, "add-other-model", first_image(page))
 
 
 @pytest.mark.slow
 @both_widths
-def test_pictures_whose_vectors_lie_on_disk(visit, photos, tmp_path, width):
+def test_images_whose_vectors_lie_on_disk(visit, photos, tmp_path, width):
     model = colour_model()
     embed_dataset(model, photos, tmp_path / "vectors", progress=False)
     folder_gallery(model, photos)
@@ -473,28 +473,28 @@ def test_pictures_whose_vectors_lie_on_disk(visit, photos, tmp_path, width):
         with running(search.build(model, gallery, roots=[tmp_path])) as url:
             page = visit(width, url)
             expect(page.locator("#text-results .thumbnail-lg")).to_have_count(len(COLOURS))
-            expect(page.locator("#status")).to_contain_text(f"{len(COLOURS)} pictures")
+            expect(page.locator("#status")).to_contain_text(f"{len(COLOURS)} images")
             ask(page, "orange")
             expect(page.locator("#text-scores li").first).to_contain_text("orange.png")
-            holds(page, f"stored-{name}", first_picture(page))
+            holds(page, f"stored-{name}", first_image(page))
 
 
 @widths
 def test_a_page_for_others_has_quotas(visit, photos, monkeypatch, width):
-    built = search.build(colour_model(), folder_pictures(photos)[:4], local=False)
+    built = search.build(colour_model(), folder_images(photos)[:4], local=False)
     with running(built, local=False) as url:
         page = visit(width, url)
         ask(page, "red")
         expect(page.locator("#text-scores li").first).to_be_visible()
         expect(page.locator("#text-scores li a")).to_have_count(0)
         open_tab(page, "Add yours")
-        index = page.get_by_role("button", name="Index these pictures")
+        index = page.get_by_role("button", name="Index these images")
         assert page.get_by_label("A folder on this machine").count() == 0
         holds(page, "shared-start", index)
         page.locator("input[type=file]").last.set_input_files(photos / "purple.png")
         expect(page.locator(".file-preview tr")).to_have_count(1)
         index.click()
-        expect(page.locator("#report")).to_contain_text("5 pictures are searchable now")
+        expect(page.locator("#report")).to_contain_text("5 images are searchable now")
         page.locator("#report").scroll_into_view_if_needed()
         holds(page, "shared-added", page.locator("#report"))
         monkeypatch.setattr(visitors, "PER_VISITOR", 100)
@@ -529,12 +529,12 @@ def test_the_page_of_a_text_model(visit, width):
 @widths
 def test_the_page_of_an_image_model(visit, photos, width):
     model = colour_model(modalities=frozenset({"image"}))
-    with running(search.build(model, folder_pictures(photos))) as url:
+    with running(search.build(model, folder_images(photos))) as url:
         page = visit(width, url)
-        go = page.get_by_role("button", name="Find similar pictures")
+        go = page.get_by_role("button", name="Find similar images")
         holds(page, "image-start", go)
         for name in ("By words", "By both", "Describe"):
             expect(page.get_by_role("tab", name=name)).to_have_count(0)
         page.locator("#look-for input[type=file]").set_input_files(photos / "grey.png")
         expect(page.locator("#image-scores li").first).to_contain_text("grey.png")
-        holds(page, "image-found", first_picture(page, "#image-results"))
+        holds(page, "image-found", first_image(page, "#image-results"))

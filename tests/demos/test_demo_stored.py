@@ -17,9 +17,9 @@ pytest.importorskip("gradio")
 
 from gradio_client import Client
 from zoo.demos import serve, stored
-from zoo.demos.gallery import walk_pictures
+from zoo.demos.gallery import walk_images
 
-from tests.demos.demo_support import folder_pictures
+from tests.demos.demo_support import folder_images
 
 pytestmark = pytest.mark.usefixtures("cache_home")
 
@@ -35,9 +35,9 @@ def photos(tmp_path):
 
 
 def right(gallery, model):
-    for picture, vector in zip(gallery.pictures, gallery.vectors, strict=True):
-        torch.testing.assert_close(vector, model.encode(picture.path), atol=1e-5, rtol=0)
-    return {picture.caption for picture in gallery.pictures}
+    for image, vector in zip(gallery.files, gallery.vectors, strict=True):
+        torch.testing.assert_close(vector, model.encode(image.path), atol=1e-5, rtol=0)
+    return {image.caption for image in gallery.files}
 
 
 def test_the_next_start_embeds_only_what_is_new(model, photos):
@@ -66,7 +66,7 @@ def test_what_is_left_out_is_told_as_in_zoo_embed(model, photos, monkeypatch):
     (photos / "gone.png").symlink_to(photos / "nothing")
     (photos / os.fsdecode(b"caf\xe9.png")).write_bytes((photos / "red.png").read_bytes())
     gallery = stored.folder_gallery(model, photos)
-    assert [one.name for one in walk_pictures(photos)[1] if one.code == "file-name"] == ["caf\\xe9.png"]
+    assert [one.name for one in walk_images(photos)[1] if one.code == "file-name"] == ["caf\\xe9.png"]
     assert {one.name: one.code for one in gallery.refused} == {
         "broken.png": "corrupt-image",
         "caf\\xe9.png": "file-name",
@@ -120,9 +120,9 @@ def test_vectors_of_zoo_embed_are_opened(model, photos, tmp_path, precision):
     gallery = stored.vectors_gallery(model, tmp_path / "vectors")
     assert gallery.embedded == 0
     assert [one.name for one in gallery.refused] == ["red.png"]
-    assert {picture.caption for picture in gallery.pictures} == {f"{name}.png" for name in COLOURS} - {"red.png"}
-    for picture, vector in zip(gallery.pictures, gallery.vectors, strict=True):
-        assert float(vector @ model.encode(picture.path)) > 0.999
+    assert {image.caption for image in gallery.files} == {f"{name}.png" for name in COLOURS} - {"red.png"}
+    for image, vector in zip(gallery.files, gallery.vectors, strict=True):
+        assert float(vector @ model.encode(image.path)) > 0.999
     with pytest.raises(FingerprintMismatchError):
         stored.vectors_gallery(zoo.build_model("clip-test"), tmp_path / "vectors")
     shutil.rmtree(photos)
@@ -136,7 +136,7 @@ def test_vectors_of_texts_are_refused_by_name(tmp_path):
     model = zoo.build_model("text-test")
     (tmp_path / "lines.txt").write_text("one\ntwo\n")
     embed_dataset(model, tmp_path / "lines.txt", tmp_path / "vectors", progress=False)
-    with pytest.raises(ZooError, match="holds vectors of text; the page searches pictures"):
+    with pytest.raises(ZooError, match="holds vectors of text; the page searches images"):
         stored.vectors_gallery(model, tmp_path / "vectors")
 
 
@@ -147,7 +147,7 @@ def test_parts_are_joined_each_content_once(model, photos, tmp_path, capsys):
     Image.new("RGB", (40, 40), (9, 99, 200)).save(other / "new.png")
     gallery = serve.gallery_of(model, [photos, other], samples=False)
     assert right(gallery, model) == {*(f"{name}.png" for name in COLOURS), "new.png"}
-    assert gallery.pictures[0] == folder_pictures(photos)[0]
+    assert gallery.files[0] == folder_images(photos)[0]
     assert "Embedding" in capsys.readouterr().err
 
 

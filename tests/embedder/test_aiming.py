@@ -25,7 +25,7 @@ TEXTS = ["a red cup", "two dogs on the grass", "the sea"]
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     return [np.random.default_rng(seed).integers(0, 255, (48, 64, 3), dtype=np.uint8) for seed in range(3)]
 
 
@@ -60,9 +60,9 @@ def test_the_target_is_that_of_the_other_side_unless_somebody_chose(model: zoo.E
     assert facing(plain, [place]) is plain
 
 
-def test_rank_compares_texts_with_what_is_ranked(model: zoo.Embedder, pictures: list[np.ndarray]) -> None:
-    places = [zoo.Item(image=pixels, regions=(REGION,)) for pixels in pictures]
-    for documents, target in ((places, "regions"), (pictures, "image")):
+def test_rank_compares_texts_with_what_is_ranked(model: zoo.Embedder, images: list[np.ndarray]) -> None:
+    places = [zoo.Item(image=pixels, regions=(REGION,)) for pixels in images]
+    for documents, target in ((places, "regions"), (images, "image")):
         vectors, text = model.encode(documents), model.encode(TEXTS[0], against=target)
         scores = {hit.index: hit.score for hit in model.rank(TEXTS[0], documents)}
         assert [scores[i] for i in range(3)] == pytest.approx((vectors @ text).tolist(), abs=1e-6)
@@ -95,11 +95,11 @@ def targets(seen: list[tuple[str | None, bool]]) -> set[str | None]:
 
 
 def test_pairs_are_measured_with_the_target_of_the_other_side(
-    model: zoo.Embedder, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+    model: zoo.Embedder, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [zoo.Item(text=text) for text in TEXTS]
-    places = [zoo.Item(image=pixels, regions=(REGION,)) for pixels in pictures]
-    for others, target in ((places, "regions"), ([zoo.Item(image=pixels) for pixels in pictures], "image")):
+    places = [zoo.Item(image=pixels, regions=(REGION,)) for pixels in images]
+    for others, target in ((places, "regions"), ([zoo.Item(image=pixels) for pixels in images], "image")):
         for pair in ((words, others), (others, words)):
             with monkeypatch.context() as patch:
                 seen = spied(patch)
@@ -108,16 +108,16 @@ def test_pairs_are_measured_with_the_target_of_the_other_side(
 
 
 def test_captions_of_scar_are_compared_with_regions(
-    model: zoo.Embedder, tmp_path: Path, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+    model: zoo.Embedder, tmp_path: Path, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
 
-    Image.fromarray(pictures[0]).save(tmp_path / "a.png")
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
     captions = tuple(f"caption {number}" for number in range(10))
     seen = spied(monkeypatch)
     choices = scar.evaluate_scar(model, [scar.Sample("row 0", tmp_path / "a.png", REGION, captions)])
     assert targets(seen) == {"regions"}
-    vector = model.encode_regions(pictures[0], [REGION])[0]
+    vector = model.encode_regions(images[0], [REGION])[0]
     likeness = model.encode(list(captions), against="regions") @ vector
     np.testing.assert_allclose(choices.margins[0], (likeness[0] - likeness[1:]).numpy(), atol=1e-6)
 
@@ -190,11 +190,11 @@ def saved(model: zoo.Embedder, tmp_path: Path, cache_home) -> Path:
 
 
 @pytest.fixture
-def photos(pictures: list[np.ndarray], tmp_path: Path) -> Path:
+def photos(images: list[np.ndarray], tmp_path: Path) -> Path:
     from PIL import Image
 
     (tmp_path / "photos").mkdir()
-    for number, pixels in enumerate(pictures):
+    for number, pixels in enumerate(images):
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
     return tmp_path / "photos"
 
@@ -238,22 +238,22 @@ def test_a_job_without_texts_refuses_against(model: zoo.Embedder, saved: Path, p
     with pytest.raises(FingerprintMismatchError, match="against: 'image-long' there, 'image' here"):
         open_index(tmp_path / "out", model=opened)
     open_index(tmp_path / "out", model=opened.with_against("image-long"))
-    embed_dataset(saved, photos, tmp_path / "pictures", progress=False)
-    open_index(tmp_path / "pictures", model=opened.with_against("regions"))  # images have one vector
+    embed_dataset(saved, photos, tmp_path / "images", progress=False)
+    open_index(tmp_path / "images", model=opened.with_against("regions"))  # images have one vector
 
 
 def test_search_over_media_takes_the_head_of_its_kind(run, audible: zoo.Embedder, tmp_path: Path, cache_home) -> None:
     import soundfile
 
     folder, out = audible.save_pretrained(tmp_path / "model"), tmp_path / "vectors"
-    (tmp_path / "sounds").mkdir()
+    (tmp_path / "recordings").mkdir()
     for number in range(2):
         wave = np.sin(np.arange(12_000) * (number + 1) / 20).astype(np.float32)
-        soundfile.write(tmp_path / "sounds" / f"{number}.wav", wave, 48_000)
-    code, _, err = run("embed", tmp_path / "sounds", "--out", out, "--model", folder, "--quiet")
+        soundfile.write(tmp_path / "recordings" / f"{number}.wav", wave, 48_000)
+    code, _, err = run("embed", tmp_path / "recordings", "--out", out, "--model", folder, "--quiet")
     assert code == 0, err
-    (tmp_path / "sounds" / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(64))
-    code, _, err = run("embed", tmp_path / "sounds", "--out", tmp_path / "other", "--model", folder, "--quiet")
+    (tmp_path / "recordings" / "video.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(64))
+    code, _, err = run("embed", tmp_path / "recordings", "--out", tmp_path / "other", "--model", folder, "--quiet")
     assert (code, "say --kind video or --kind audio" in " ".join(err.split())) == (2, True), err
     for options, target in (([], "audio"), (["--against", "audio+video"], "audio+video")):
         code, found, err = run("search", out, TEXTS[1], "--json", "--model", folder, *options)

@@ -1,4 +1,4 @@
-"""An item of picture and text on dual towers: fused by the model's rule, everywhere that a model is used."""
+"""An item of image and text on dual towers: fused by the model's rule, everywhere that a model is used."""
 
 import copy
 import json
@@ -25,12 +25,12 @@ from zoo.tables.pairs import Pair
 WORDS = ["in blue", "the same at night", "with a long red hat", "x", "made of wood", "two of them"]
 
 
-def picture(seed: int, size=(40, 56)) -> np.ndarray:
+def make_image(seed: int, size=(40, 56)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (*size, 3), dtype=np.uint8)
 
 
 def both(count: int = len(WORDS)) -> list[Item]:
-    return [Item(image=picture(i), text=WORDS[i % len(WORDS)]) for i in range(count)]
+    return [Item(image=make_image(i), text=WORDS[i % len(WORDS)]) for i in range(count)]
 
 
 def parts_of(model, items):
@@ -51,7 +51,7 @@ def model():
 
 
 @pytest.mark.parametrize("name", ["clip-test", "siglip-test", "mobileclip-test", "mini-test"])
-def test_both_are_half_a_picture_and_half_a_text_in_every_family(name):
+def test_both_are_half_an_image_and_half_a_text_in_every_family(name):
     model = build_model(name).eval()
     items = both()
     images, texts = parts_of(model, items)
@@ -59,7 +59,7 @@ def test_both_are_half_a_picture_and_half_a_text_in_every_family(name):
     assert model.spec.modalities == {"image", "text"}
 
 
-def test_the_weight_is_the_users_and_its_ends_are_picture_and_text(model):
+def test_the_weight_is_the_users_and_its_ends_are_image_and_text(model):
     items = both()
     images, texts = parts_of(model, items)
     for weight in (0.0, 0.3, 1.0):
@@ -75,7 +75,7 @@ def test_the_weight_is_the_users_and_its_ends_are_picture_and_text(model):
 
 def test_mixed_lists_keep_their_order_and_bad_items_their_place(model):
     damaged = Item(image=b"\x89PNG\r\n\x1a\n broken", text="a")
-    mixed = ["a cat", *both(2), picture(7), Item(image=picture(1), text=" "), damaged, "a dog", both(1)[0]]
+    mixed = ["a cat", *both(2), make_image(7), Item(image=make_image(1), text=" "), damaged, "a dog", both(1)[0]]
     found = list(model.encode_stream(mixed))
     assert [f.index for f in found] == list(range(len(mixed)))
     assert [f.error is not None for f in found] == [False] * 4 + [True] * 2 + [False] * 2
@@ -84,7 +84,7 @@ def test_mixed_lists_keep_their_order_and_bad_items_their_place(model):
 
 
 def test_prompts_and_instructions_go_before_the_text(model):
-    image, text = picture(0), "in blue"
+    image, text = make_image(0), "in blue"
     found = model.encode(Item(image=image, text=text), prompt="find: ")
     torch.testing.assert_close(found, F.normalize(model.encode(image) + model.encode("find: in blue"), dim=-1))
     own = model.encode(Item(image=image, text=text, instruction="Change it:"), prompt="find: ")
@@ -94,7 +94,10 @@ def test_prompts_and_instructions_go_before_the_text(model):
 @pytest.mark.parametrize("name", ["clip-test", "siglip-test", "mini-test", "image-test"])
 def test_an_instruction_without_a_text_to_carry_it_is_refused_and_a_prompt_is_not(name):
     model = build_model(name).eval()
-    told, plain = Item(image=picture(0), instruction="Find the same in blue."), Item(image=picture(0), instruction="")
+    told, plain = (
+        Item(image=make_image(0), instruction="Find the same in blue."),
+        Item(image=make_image(0), instruction=""),
+    )
     results = list(model.encode_stream([plain, told]))
     assert results[0].error is None
     assert isinstance(results[1].error, UnsupportedModalityError)
@@ -115,10 +118,10 @@ def test_a_cut_and_a_batch_size_and_the_calling_mode_change_nothing_else(model):
     torch.testing.assert_close(cut, F.normalize(whole[:, :8], dim=-1), atol=1e-5, rtol=0)
 
 
-def test_more_than_a_picture_and_a_text_stays_an_error(model):
+def test_more_than_an_image_and_a_text_stays_an_error(model):
     for item in (
-        Item(image=picture(0), text="a", video=np.zeros((2, 9, 9, 3), np.uint8)),
-        Item(parts=(picture(0), "a")),
+        Item(image=make_image(0), text="a", video=np.zeros((2, 9, 9, 3), np.uint8)),
+        Item(parts=(make_image(0), "a")),
     ):
         with pytest.raises(UnsupportedModalityError):
             model.encode(item)
@@ -244,7 +247,7 @@ def test_every_loader_of_an_export_fuses_by_the_models_rule(tmp_path):
 
 
 def pairs_of(count: int = 24) -> list[Pair]:
-    return [Pair(item, Item(image=picture(1000 + i))) for i, item in enumerate(both(count))]
+    return [Pair(item, Item(image=make_image(1000 + i))) for i, item in enumerate(both(count))]
 
 
 def gradients(model, micro_batch):
@@ -310,7 +313,7 @@ def test_vectors_of_frozen_towers_give_the_same_embeddings_and_gradients(model, 
     assert all(name.startswith("fusion.") for name in found[0][1])
 
 
-def test_a_locked_text_tower_is_cached_while_the_picture_side_learns_and_is_augmented(model, tmp_path):
+def test_a_locked_text_tower_is_cached_while_the_image_side_learns_and_is_augmented(model, tmp_path):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     recipe = recipes.finetune_locked_text(steps=2, batch_size=8, holdout=0.0, augment="crop")
     train(model, pairs_of(), recipe, tmp_path, progress=False, trackers=(), report=False)

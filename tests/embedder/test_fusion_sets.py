@@ -1,4 +1,4 @@
-"""Fusion of any towers that read different things: texts and sounds, and three of them."""
+"""Fusion of any towers that read different things: texts and recordings, and three of them."""
 
 import copy
 import json
@@ -13,7 +13,7 @@ from zoo.training.combining import add_combiner
 from zoo.training.grad_cache import CachedEmbeddings
 from zoo.training.trainer import make_feed
 
-from tests.embedder.tones import Product, model_of, sound
+from tests.embedder.tones import Product, make_audio, model_of
 from zoo import Embedder, Item, load_model
 from zoo.errors import UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.fusion import Combiner, WeightedSum, fingerprint, is_default
@@ -28,7 +28,7 @@ def image(seed: int) -> np.ndarray:
 
 
 def items_of(modalities, count: int = 4) -> list[Item]:
-    media = {"text": lambda i: TEXTS[i % len(TEXTS)], "image": image, "audio": sound}
+    media = {"text": lambda i: TEXTS[i % len(TEXTS)], "image": image, "audio": make_audio}
     return [Item(**{name: media[name](i) for name in modalities}) for i in range(count)]
 
 
@@ -117,8 +117,8 @@ def test_a_rule_of_ones_own_takes_two_parts_in_the_order_of_their_names(tmp_path
 def test_a_registered_rule_takes_any_parts_by_name_and_is_opened_again(tmp_path):
     model, items = model_of(*ALL), items_of(("text", "audio"))
     model.fusion = Product()
-    texts, sounds = model.encode([item.text for item in items]), model.encode([Item(audio=i.audio) for i in items])
-    torch.testing.assert_close(model.encode(items), F.normalize(texts * sounds, dim=-1), atol=1e-5, rtol=0)
+    texts, recordings = model.encode([item.text for item in items]), model.encode([Item(audio=i.audio) for i in items])
+    torch.testing.assert_close(model.encode(items), F.normalize(texts * recordings, dim=-1), atol=1e-5, rtol=0)
     with pytest.raises(UnsupportedModalityError, match="in one item: a product takes no images"):
         model.encode(items_of(ALL, 1))
     model.save_pretrained(tmp_path)
@@ -129,8 +129,8 @@ def test_a_registered_rule_takes_any_parts_by_name_and_is_opened_again(tmp_path)
 def test_mixed_lists_prompts_bad_parts_and_copies():
     model = model_of(*ALL)
     three = items_of(ALL, 2)
-    bad = Item(image=b"\x89PNG\r\n\x1a\n broken", audio=sound(1))
-    mixed = ["wind", *three, Item(audio=sound(2)), bad, *items_of(("audio", "text"), 1)]
+    bad = Item(image=b"\x89PNG\r\n\x1a\n broken", audio=make_audio(1))
+    mixed = ["wind", *three, Item(audio=make_audio(2)), bad, *items_of(("audio", "text"), 1)]
     found = list(model.encode_stream(mixed))
     assert [one.error is not None for one in found] == [False] * 4 + [True, False]
     for place in (0, 1, 2, 3, 5):
@@ -158,7 +158,7 @@ def test_towers_that_read_the_same_are_not_fused_with_each_other():
 @pytest.mark.parametrize("modalities", [("audio", "text"), ALL])
 def test_frozen_towers_are_cached_and_give_the_same_step(modalities, tmp_path):
     queries = items_of(modalities, 8)
-    pairs = [Pair(item, Item(audio=sound(100 + i))) for i, item in enumerate(queries)]
+    pairs = [Pair(item, Item(audio=make_audio(100 + i))) for i, item in enumerate(queries)]
     encode = lambda reader, batch, layers: model.readers[reader](batch)  # noqa: E731
     found = []
     for cache in (True, False):
@@ -181,7 +181,7 @@ def test_frozen_towers_are_cached_and_give_the_same_step(modalities, tmp_path):
 def test_a_run_teaches_a_combiner_of_texts_and_sounds_and_its_model_opens(tmp_path):
     model = model_of("text", "audio")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    pairs = [Pair(item, Item(audio=sound(50 + i))) for i, item in enumerate(items_of(("text", "audio"), 12))]
+    pairs = [Pair(item, Item(audio=make_audio(50 + i))) for i, item in enumerate(items_of(("text", "audio"), 12))]
     recipe = recipes.composed(steps=3, batch_size=6, combiner=8, holdout=0.0)
     train(model, pairs, recipe, tmp_path, progress=False, trackers=(), report=False)
     after = model.state_dict()
@@ -215,9 +215,9 @@ def test_a_server_counts_the_tokens_of_the_text_alone():
     model = model_of(*ALL)
     batcher = Batcher(model, Limits(), Metrics("tones-test"))
     try:
-        three, texts, sounds = (batcher.submit(items_of(some)).result(30) for some in (ALL, ("text",), ("audio",)))
+        three, texts, recordings = (batcher.submit(items_of(some)).result(30) for some in (ALL, ("text",), ("audio",)))
     finally:
         batcher.close()
     torch.testing.assert_close(torch.stack(list(three.vectors)), model.encode(items_of(ALL)), atol=1e-5, rtol=0)
     assert three.tokens == texts.tokens > 0
-    assert sounds.tokens == 0
+    assert recordings.tokens == 0

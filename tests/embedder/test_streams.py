@@ -13,7 +13,7 @@ import torch
 from zoo.training.vector_cache import VectorCache, fill_cache
 
 import zoo
-from tests.inputs.bad_images import picture
+from tests.inputs.bad_images import make_image
 from zoo.bulk import embed_dataset
 from zoo.bulk.tables import LinesSource
 from zoo.embedder import streaming
@@ -151,7 +151,7 @@ def test_a_copied_model_has_a_mode_of_its_own(model):
 def forms(name):
     """Every call that gives vectors, of one model: what → vectors."""
     model = zoo.build_model(name)
-    inputs: list = [picture(24, 24)] if model.spec.modalities == {"image"} else ["a cat", "two dogs"]
+    inputs: list = [make_image(24, 24)] if model.spec.modalities == {"image"} else ["a cat", "two dogs"]
     yield "one", [model.encode(inputs[0])]
     yield "list", list(model.encode(inputs))
     yield "none", [model.encode([])] if isinstance(model.encode([]), torch.Tensor) else []
@@ -162,7 +162,7 @@ def forms(name):
     if model.spec.dims:
         yield "cut", list(model.encode(inputs, dim=model.spec.dims[-1]))
     if model.fusion is not None:
-        yield "fused", [model.encode(Item(text="in blue", image=picture(24, 24)))]
+        yield "fused", [model.encode(Item(text="in blue", image=make_image(24, 24)))]
     vectors = model.encode(inputs)
     yield "int8", list(model.encode(inputs, precision="int8"))
     yield "similarity", [model.similarity(vectors, vectors)]

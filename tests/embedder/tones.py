@@ -1,4 +1,4 @@
-"""An encoder for sounds, as a package of one's own would bring it; and models that read texts, images and sounds by a tower each."""
+"""An encoder for recordings, as a package of one's own would bring it; and models that read texts, images and recordings by a tower each."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -64,7 +64,7 @@ class Product(nn.Module):
         return "a product takes no images" if "image" in parts else ""
 
 
-def sound(seed: int) -> np.ndarray:
+def make_audio(seed: int) -> np.ndarray:
     """A wave of one frequency, 40 to 60 samples."""
     return np.sin(np.arange(40 + seed % 20) * (0.1 + 0.2 * seed)).astype(np.float32)
 

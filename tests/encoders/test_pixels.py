@@ -1,4 +1,4 @@
-"""PixelTransform against PIL and torchvision's own transforms: geometry, engines, padding, extreme pictures."""
+"""PixelTransform against PIL and torchvision's own transforms: geometry, engines, padding, extreme images."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_the_middle_of_a_strip_equals_the_middle_of_the_whole(size):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3)], ids=str)
 @pytest.mark.parametrize("resize", ["shortest", "squash", "longest"])
-def test_tiny_and_thin_pictures_survive(size, resize):
+def test_tiny_and_thin_images_survive(size, resize):
     assert PixelTransform(32, resize=resize).read(photo(*size)).shape == (3, 32, 32)
 
 

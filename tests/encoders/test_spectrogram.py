@@ -36,14 +36,14 @@ def model() -> Embedder:
     return Embedder(spec, [Tower(encoder, Mean(), Linear(encoder.width, 24))]).eval()
 
 
-def sound(seconds: float, seed: int = 0, rate: int = 16_000) -> zoo.Waveform:
+def make_audio(seconds: float, seed: int = 0, rate: int = 16_000) -> zoo.Waveform:
     time = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(seed).standard_normal(len(time))
     return zoo.Waveform((0.3 * np.sin(2 * np.pi * (300 + 200 * seed) * time) + 0.05 * noise).astype(np.float32), rate)
 
 
 def test_the_image_is_that_of_the_formula():
-    samples = np.asarray(sound(0.7).samples, dtype=np.float64)
+    samples = np.asarray(make_audio(0.7).samples, dtype=np.float64)
     made = Spectrogram(height=96, width=1 + len(samples) // 160).image(torch.from_numpy(samples))[0].numpy()
     padded = np.pad(samples, 512)
     window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512), 256)
@@ -62,7 +62,7 @@ def test_its_stages_are_those_of_timm():
     torch.manual_seed(0)
     whole = timm.create_model(ARCH, pretrained=False, num_classes=0).eval()
     encoder = SpectrogramAudio(ARCH, {"1": [1, 1]}, backbone=whole).eval()
-    wave = torch.from_numpy(np.asarray(sound(1.0).samples))
+    wave = torch.from_numpy(np.asarray(make_audio(1.0).samples))
     image = encoder.spectrogram.image(wave)[None].expand(-1, 3, -1, -1)
     with torch.inference_mode():
         states = whole.forward_intermediates(image, indices=[1], intermediates_only=True, norm=False)[0]
@@ -71,15 +71,15 @@ def test_its_stages_are_those_of_timm():
 
 
 def test_no_vector_depends_on_what_is_beside_it(model):
-    sounds = [sound(0.1), sound(0.5, 1), sound(4.9, 2), sound(12.0, 3)]
-    together, again = model.encode(sounds), model.encode(sounds)
+    recordings = [make_audio(0.1), make_audio(0.5, 1), make_audio(4.9, 2), make_audio(12.0, 3)]
+    together, again = model.encode(recordings), model.encode(recordings)
     assert together.equal(again)
-    for one, vector in zip(sounds, together, strict=True):
+    for one, vector in zip(recordings, together, strict=True):
         torch.testing.assert_close(model.encode(one), vector, atol=1e-5, rtol=0)
 
 
 def test_loudness_is_no_part_of_it_and_order_is(model):
-    one = sound(2.0)
+    one = make_audio(2.0)
     louder = zoo.Waveform(one.samples * 2, one.rate)
     assert torch.nn.functional.cosine_similarity(model.encode(one), model.encode(louder), dim=0) > 0.99
     rising = np.sin(2 * np.pi * np.cumsum(np.linspace(200, 3000, 32_000)) / 16_000).astype(np.float32)
@@ -89,11 +89,11 @@ def test_loudness_is_no_part_of_it_and_order_is(model):
 
 def test_less_than_one_transform_is_refused_by_name(model):
     with pytest.raises(InvalidAudioError, match=r"has 10\.0 ms, and the model reads 64 ms or more"):
-        model.encode(sound(0.01))
+        model.encode(make_audio(0.01))
 
 
 def test_training_sees_it_moved_and_with_parts_hidden_and_nothing_else_does(model):
-    image = model.towers[0].encoder.spectrogram.image(torch.from_numpy(np.asarray(sound(1.0).samples)))
+    image = model.towers[0].encoder.spectrogram.image(torch.from_numpy(np.asarray(make_audio(1.0).samples)))
     images = image[None].repeat(40, 1, 1, 1)
     torch.manual_seed(0)
     views = masked(images)
@@ -104,7 +104,7 @@ def test_training_sees_it_moved_and_with_parts_hidden_and_nothing_else_does(mode
     assert len({view.numpy().tobytes() for view in views}) == 40
     hidden = (views == 0).double().mean()
     assert 0.1 < hidden < 0.6
-    assert model.encode(sound(1.0)).equal(model.encode(sound(1.0)))
+    assert model.encode(make_audio(1.0)).equal(model.encode(make_audio(1.0)))
 
 
 def test_silence_is_a_vector(model):
@@ -113,7 +113,7 @@ def test_silence_is_a_vector(model):
 
 def test_saved_and_opened_again_it_gives_the_same(model, tmp_path):
     opened = zoo.load_model(model.save_pretrained(tmp_path / "hears"), device="cpu")
-    assert opened.encode(sound(3.0, 5)).equal(model.encode(sound(3.0, 5)))
+    assert opened.encode(make_audio(3.0, 5)).equal(model.encode(make_audio(3.0, 5)))
     assert opened.fingerprint() == model.fingerprint()
 
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 import zoo
-from tests.inputs.bad_images import picture
+from tests.inputs.bad_images import make_image
 from tests.reference.vocab import byte_bpe, space_bpe, unigram, wordpiece
 from zoo.bulk import embed_dataset
 from zoo.cli import main
@@ -216,9 +216,9 @@ def test_every_test_model_tells_a_share(name):
 def test_the_text_of_a_fused_item_counts():
     model = zoo.build_model("mini-test")
     with pytest.raises(UnreadableTextError):
-        model.encode(Item(text="猫", image=picture(24, 24)))
-    assert model.unknown_share(Item(text="猫", image=picture(24, 24))) == 1.0
-    assert model.unknown_share(Item(image=picture(24, 24))) == 0.0
+        model.encode(Item(text="猫", image=make_image(24, 24)))
+    assert model.unknown_share(Item(text="猫", image=make_image(24, 24))) == 1.0
+    assert model.unknown_share(Item(image=make_image(24, 24))) == 0.0
 
 
 # ----------------------------------------------------------------------------------------------------------- languages

@@ -29,7 +29,7 @@ from zoo.sequences import SequenceFormat, from_reading
 LONG = "Find an image that shows the same thing in another colour."
 
 
-def picture(seed: int, width: int = 90, height: int = 60) -> Image.Image:
+def make_image(seed: int, width: int = 90, height: int = 60) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
@@ -60,11 +60,11 @@ def last(encoder: SequenceEncoder, items: list[Item], side: str = "right") -> to
 
 
 def test_an_instruction_takes_its_place_in_the_sequence(model, encoder):
-    item = Item(text="a cat", image=picture(0))
+    item = Item(text="a cat", image=make_image(0))
     given = encoder.tokenizer.decode(encoder.read(encoder.prompted(item, LONG)).ids)
     assert given.startswith(f"<|im_start|>system\n{LONG}<|im_end|>\n<|im_start|>user\n<|vision_start|><|image_pad|>")
     assert given.endswith("<|vision_end|>a cat<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
-    own = Item(text="a cat", image=picture(0), instruction=LONG)
+    own = Item(text="a cat", image=make_image(0), instruction=LONG)
     assert torch.equal(model.encode(own), model.encode(item, prompt=LONG))
     assert torch.equal(model.encode(own, prompt="Something else."), model.encode(own))
     assert not torch.allclose(model.encode(item), model.encode(own), atol=1e-4)
@@ -72,10 +72,10 @@ def test_an_instruction_takes_its_place_in_the_sequence(model, encoder):
 
 def test_parts_are_read_in_their_order(model):
     encoder = with_reading(model, prompt="{{ content }}!")
-    item = zoo.inputs.item.as_item(Item(parts=["first", picture(0), "then", picture(1)]))
+    item = zoo.inputs.item.as_item(Item(parts=["first", make_image(0), "then", make_image(1)]))
     text = encoder.tokenizer.decode(encoder.read(item).ids)
     assert text.replace("<|image_pad|>", "") == "first<|vision_start|><|vision_end|>then<|vision_start|><|vision_end|>!"
-    other = zoo.inputs.item.as_item(Item(parts=["first", picture(1), "then", picture(0)]))
+    other = zoo.inputs.item.as_item(Item(parts=["first", make_image(1), "then", make_image(0)]))
     assert not torch.allclose(last(encoder, [item]), last(encoder, [other]), atol=1e-4)
 
 
@@ -84,9 +84,9 @@ def test_neither_padding_nor_neighbours_change_a_vector(model, positions):
     encoder = with_reading(model, positions=positions)
     items = [
         Item(text="a"),
-        Item(image=picture(0)),
-        Item(text="a much longer text, " * 6, image=picture(1, 40, 200)),
-        zoo.inputs.item.as_item(Item(parts=[picture(2, 120, 30), "and", picture(0)])),
+        Item(image=make_image(0)),
+        Item(text="a much longer text, " * 6, image=make_image(1, 40, 200)),
+        zoo.inputs.item.as_item(Item(parts=[make_image(2, 120, 30), "and", make_image(0)])),
     ]
     alone = torch.cat([last(encoder, [item]) for item in items])
     for side in ("left", "right"):
@@ -94,9 +94,9 @@ def test_neither_padding_nor_neighbours_change_a_vector(model, positions):
         assert torch.allclose(last(encoder, items[::-1], side), alone.flip(0), atol=1e-5)
 
 
-def test_sequential_and_mrope_positions_differ_only_with_pictures(model):
+def test_sequential_and_mrope_positions_differ_only_with_images(model):
     one, two = with_reading(model, positions="sequential"), with_reading(model, positions="mrope")
-    text, both = [Item(text="words alone")], [Item(text="words", image=picture(0, 120, 60))]
+    text, both = [Item(text="words alone")], [Item(text="words", image=make_image(0, 120, 60))]
     assert torch.equal(last(one, text), last(two, text))
     assert (last(one, both) - last(two, both)).abs().max() > 1e-3
     positions = one.collate([one.read(both[0])])["positions"]
@@ -121,21 +121,23 @@ def test_attention_is_as_the_reading_says(model):
 # ------------------------------------------------------------------------------------------------------ computed once
 
 
-def test_a_picture_is_looked_at_once_in_a_batch(model, encoder, monkeypatch):
+def test_an_image_is_looked_at_once_in_a_batch(model, encoder, monkeypatch):
     seen = []
     vision = type(encoder.backbone.visual)
     plain = vision.forward
     monkeypatch.setattr(
         vision, "forward", lambda self, pixels, **rest: seen.append(len(pixels)) or plain(self, pixels, **rest)
     )
-    items = [Item(text=text, image=picture(0)) for text in ("red", "blue", "green", "gold")] + [Item(image=picture(1))]
+    items = [Item(text=text, image=make_image(0)) for text in ("red", "blue", "green", "gold")] + [
+        Item(image=make_image(1))
+    ]
     together = model.encode(items)
     assert seen == [2 * len(encoder.read(items[0]).media[0].inputs["pixel_values"])]
     assert torch.allclose(together, torch.stack([model.encode(item) for item in items]), atol=1e-5)
 
 
-def test_large_pictures_are_read_ahead_by_their_bytes(model, encoder, monkeypatch):
-    read = encoder.read(Item(image=picture(0)))
+def test_large_images_are_read_ahead_by_their_bytes(model, encoder, monkeypatch):
+    read = encoder.read(Item(image=make_image(0)))
     assert encoder.size(read) == sum(t.nbytes for t in read.media[0].inputs.values()) > 0
     assert encoder.size(encoder.read(Item(text="a"))) == 0
     pulled = []
@@ -143,14 +145,14 @@ def test_large_pictures_are_read_ahead_by_their_bytes(model, encoder, monkeypatc
     def source():
         for i in range(120):
             pulled.append(i)
-            yield picture(i % 3)
+            yield make_image(i % 3)
 
     def furthest() -> int:
         pulled.clear()
         done = enumerate(model.encode_stream(source()))
         return max(len(pulled) - n for n, _ in done)
 
-    assert furthest() > 60  # small ones count as any picture
+    assert furthest() > 60  # small ones count as any image
     monkeypatch.setattr("zoo.encoders.windows._WINDOW_BYTES", 8 * encoder.size(read))
     assert furthest() <= 3 * 8 + 4  # two windows, and the rest of a chunk; of one more the results
 
@@ -182,18 +184,18 @@ def test_no_prefix_is_shared_where_it_would_be_wrong(model, encoder):
     with torch.inference_mode():
         left = encoder.collate(texts, "left")
         assert encoder._shared_prefix(left["ids"], left["mask"]) == 0
-        pictures = encoder.collate([encoder.read(Item(image=picture(i), instruction=LONG)) for i in (0, 0)])
-        first = int((pictures["ids"][0] == encoder.readers["image"].token_id).nonzero()[0])
-        assert encoder._shared_prefix(pictures["ids"], pictures["mask"]) <= first
+        images = encoder.collate([encoder.read(Item(image=make_image(i), instruction=LONG)) for i in (0, 0)])
+        first = int((images["ids"][0] == encoder.readers["image"].token_id).nonzero()[0])
+        assert encoder._shared_prefix(images["ids"], images["mask"]) <= first
 
 
 # --------------------------------------------------------------------------------------------------------- truncation
 
 
-def test_words_are_cut_and_pictures_never_are(model):
+def test_words_are_cut_and_images_never_are(model):
     source = model.towers[0].encoder
     encoder = read_otherwise(source, 120, byte_processor())
-    item = Item(text="words " * 400, image=picture(0), instruction="Do it.")
+    item = Item(text="words " * 400, image=make_image(0), instruction="Do it.")
     read = encoder.read(item)
     pads = read.ids.count(encoder.readers["image"].token_id)
     assert len(read.ids) == 120
@@ -226,11 +228,11 @@ def test_letters_of_several_tokens_are_cut_whole(model, room):
     assert "\ufffd" not in encoder.tokenizer.decode(read.ids)
 
 
-def test_more_pictures_than_the_model_reads(model):
+def test_more_images_than_the_model_reads(model):
     source = model.towers[0].encoder
     encoder = read_otherwise(source, 60, byte_processor())
-    with pytest.raises(TooManyTokensError, match="of its pictures and films; the model reads 60"):
-        encoder.read(Item(text="a", image=picture(0, 200, 200)))
+    with pytest.raises(TooManyTokensError, match="of its images and videos; the model reads 60"):
+        encoder.read(Item(text="a", image=make_image(0, 200, 200)))
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input
@@ -247,19 +249,19 @@ def test_more_pictures_than_the_model_reads(model):
         (Item(text="the <|image_pad|> token"), InvalidTextError, "take it out"),
         (Item(text="a", instruction="<|image_pad|>"), InvalidTextError, "take it out"),
         (Item(image=np.zeros((2, 900, 3), np.uint8)), InvalidPixelsError, "aspect ratio"),
-        (Item(image=picture(0), audio=np.zeros(8, np.float32)), UnsupportedModalityError, "audio"),
+        (Item(image=make_image(0), audio=np.zeros(8, np.float32)), UnsupportedModalityError, "audio"),
     ],
 )
 def test_bad_items_are_named(model, item, error, said):
     with pytest.raises(error, match=said):
         model.encode([item])
-    vectors = list(model.encode_stream([Item(text="good"), item, Item(image=picture(0))]))
+    vectors = list(model.encode_stream([Item(text="good"), item, Item(image=make_image(0))]))
     assert [v.vector is not None for v in vectors] == [True, False, True]
     assert isinstance(vectors[1].error, error)
 
 
 def test_parts_need_no_items_around_them(encoder):
-    item = Item(parts=["before", picture(0), "after"])
+    item = Item(parts=["before", make_image(0), "after"])
     assert encoder.read(item).ids == encoder.read(zoo.inputs.item.as_item(item)).ids  # training reads items as they are
 
 

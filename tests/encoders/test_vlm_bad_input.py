@@ -21,15 +21,15 @@ from zoo.inputs.item import Item
 from zoo.registry import get_spec, list_models
 
 READERS = [name for name in list_models("*-test") if get_spec(name).format]
-FILMS = [name for name in READERS if "video" in get_spec(name).modalities]
+VIDEOS = [name for name in READERS if "video" in get_spec(name).modalities]
 MARK = "<|image_pad|>"
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def make_image(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def film(frames: int, width: int = 60, height: int = 50) -> np.ndarray:
+def make_video(frames: int, width: int = 60, height: int = 50) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 
@@ -47,9 +47,9 @@ SIZES = [(1, 1), (28, 2800), (8400, 28), (27, 27), (2800, 28), (1, 900)]  # (hei
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("size", standing_for(SIZES, SIZES[:3]))
-def test_small_and_long_pictures(name: str, size: tuple[int, int]) -> None:
+def test_small_and_long_images(name: str, size: tuple[int, int]) -> None:
     """One pixel, less than a patch, 100:1, 300:1: a unit vector, or an error that says the ratio."""
-    found = next(zoo.build_model(name).encode_stream([picture(*size)]))
+    found = next(zoo.build_model(name).encode_stream([make_image(*size)]))
     if found.error is None:
         assert torch.allclose(found.vector.norm(dim=-1), torch.ones(found.vector.shape[:-1]), atol=1e-3)
     else:
@@ -58,15 +58,15 @@ def test_small_and_long_pictures(name: str, size: tuple[int, int]) -> None:
         assert "aspect ratio must be smaller than 200" in str(found.error)
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", VIDEOS)
 @pytest.mark.parametrize("frames", [1, 2, 3])
-def test_short_films(name: str, frames: int) -> None:
+def test_short_videos(name: str, frames: int) -> None:
     tiny = zoo.build_model(name)
-    norms = tiny.encode(Item(video=film(frames))).norm(dim=-1)  # of its tokens, with late interaction
+    norms = tiny.encode(Item(video=make_video(frames))).norm(dim=-1)  # of its tokens, with late interaction
     assert torch.allclose(norms, torch.ones_like(norms), atol=1e-3)
 
 
-def test_a_picture_of_more_than_64_megapixels(model: zoo.Embedder) -> None:
+def test_an_image_of_more_than_64_megapixels(model: zoo.Embedder) -> None:
     with pytest.raises(errors.ImageTooLargeError, match="scale it down"):
         model.encode(Item(image=np.broadcast_to(np.uint8(7), (8001, 8001, 3))))
 
@@ -83,23 +83,23 @@ def test_a_picture_of_more_than_64_megapixels(model: zoo.Embedder) -> None:
         (Item(parts=[Item(text="a", instruction="b")]), errors.UnsupportedInputError, "no instruction of its own"),
         (Item(parts=["a", Item(audio=b"RIFF0000WAVE")]), errors.UnsupportedModalityError, "reads"),
         (Item(parts=["a", 5]), errors.UnsupportedInputError, "cannot embed int"),
-        (Item(text=f"a {MARK} b"), errors.InvalidTextError, "stands for a picture"),
-        (Item(text="a", instruction=MARK), errors.InvalidTextError, "stands for a picture"),
-        (Item(parts=["a", f"{MARK}"]), errors.InvalidTextError, "stands for a picture"),
+        (Item(text=f"a {MARK} b"), errors.InvalidTextError, "stands for an image"),
+        (Item(text="a", instruction=MARK), errors.InvalidTextError, "stands for an image"),
+        (Item(parts=["a", f"{MARK}"]), errors.InvalidTextError, "stands for an image"),
         (Item(text="a \ud800"), errors.InvalidTextError, "not Unicode"),
         (Item(text="a", instruction=5), errors.UnsupportedInputError, "must be str"),
         (Item(text=" "), errors.EmptyTextError, "no visible character"),
         (Item(image=np.full((20, 20, 3), np.nan)), errors.InvalidPixelsError, "NaN"),
-        (Item(image=b"\x89PNG\r\n\x1a\nbroken"), errors.CorruptImageError, "picture"),
+        (Item(image=b"\x89PNG\r\n\x1a\nbroken"), errors.CorruptImageError, "image"),
         (Item(image=Path("/no/such.png")), errors.MissingFileError, "does not exist"),
         (Item(video=b"\0\0\0\x18ftypmp42broken"), errors.CorruptVideoError, "damaged"),
         (Item(video=[]), errors.InvalidPixelsError, "no frames"),
-        (Item(video=film(0)), errors.InvalidPixelsError, "no video"),
-        (Item(video=[picture(20, 20), picture(30, 20)]), errors.InvalidPixelsError, "one size"),
+        (Item(video=make_video(0)), errors.InvalidPixelsError, "no video"),
+        (Item(video=[make_image(20, 20), make_image(30, 20)]), errors.InvalidPixelsError, "one size"),
     ],
 )
 def test_a_bad_item_stops_no_other(model: zoo.Embedder, item: Item, error: type, said: str) -> None:
-    good = [Item(text="a cat"), Item(image=picture(60, 40), text="the same"), Item(video=film(2))]
+    good = [Item(text="a cat"), Item(image=make_image(60, 40), text="the same"), Item(video=make_video(2))]
     pytest.importorskip("av")
     found = list(model.encode_stream([*good[:2], item, good[2]]))
     assert [type(one.error) for one in found] == [type(None), type(None), error, type(None)]
@@ -116,29 +116,29 @@ def test_a_video_without_pyav(model: zoo.Embedder, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(videos, "_has_pyav", lambda: False)
     with pytest.raises(errors.ZooError, match=r"embedding-zoo\[video\]"):
         model.encode(Item(video=avi(numbered(3))))
-    assert model.encode(Item(video=film(2))).isfinite().all()  # arrays need none
+    assert model.encode(Item(video=make_video(2))).isfinite().all()  # arrays need none
 
 
 # ---------------------------------------------------------------------------------------------------------- room, NaN
 
 
-def test_words_are_cut_and_pictures_never(model: zoo.Embedder) -> None:
+def test_words_are_cut_and_images_never(model: zoo.Embedder) -> None:
     encoder = model.towers[0].encoder
     for item in (
-        Item(image=picture(100, 100), text="word " * 5_000, instruction="Find it."),
-        zoo.inputs.item.as_item(Item(parts=[picture(60, 60), "first", picture(80, 50), "word " * 5_000])),
+        Item(image=make_image(100, 100), text="word " * 5_000, instruction="Find it."),
+        zoo.inputs.item.as_item(Item(parts=[make_image(60, 60), "first", make_image(80, 50), "word " * 5_000])),
     ):
         read = encoder.read(item)
         assert len(read.ids) <= encoder.max_tokens
         assert read.ids.count(encoder.readers["image"].token_id) == sum(medium.tokens for medium in read.media)
 
 
-def test_more_pictures_than_there_is_room_for(model: zoo.Embedder) -> None:
-    crowd = Item(parts=[picture(200, 200, seed) for seed in range(60)] + ["all of them"])
+def test_more_images_than_there_is_room_for(model: zoo.Embedder) -> None:
+    crowd = Item(parts=[make_image(200, 200, seed) for seed in range(60)] + ["all of them"])
     found = list(model.encode_stream(["a cat", crowd]))
     assert found[0].error is None
     assert isinstance(found[1].error, errors.TooManyTokensError)
-    assert "of its pictures and films" in str(found[1].error)
+    assert "of its images and videos" in str(found[1].error)
 
 
 def test_a_long_text_is_refused_or_cut_in_good_time(model: zoo.Embedder) -> None:
@@ -161,8 +161,8 @@ def test_numbers_that_are_not_finite(model: zoo.Embedder, monkeypatch: pytest.Mo
     assert isinstance(found[1].error, errors.NonFiniteEmbeddingError)
 
 
-def test_out_of_memory_halves_a_batch_of_pictures(model: zoo.Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    items = [Item(text=f"picture {i}", image=picture(60, 40, i % 2)) for i in range(5)]
+def test_out_of_memory_halves_a_batch_of_images(model: zoo.Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [Item(text=f"image {i}", image=make_image(60, 40, i % 2)) for i in range(5)]
     expected = model.encode(items)
     backbone, sizes = model.towers[0].encoder.backbone, []
     plain = backbone.forward
@@ -184,7 +184,7 @@ def test_out_of_memory_halves_a_batch_of_pictures(model: zoo.Embedder, monkeypat
 
 
 def test_an_older_transformers_is_named(model: zoo.Embedder) -> None:
-    """Before 5.18 no backbone takes features in place of pictures."""
+    """Before 5.18 no backbone takes features in place of images."""
 
     class Older(torch.nn.Module):
         config = model.towers[0].encoder.backbone.config
@@ -217,7 +217,7 @@ def test_a_fingerprint_tells_readings_apart_and_nothing_else(tmp_path: Path) -> 
     mark = plain.fingerprint()["preprocessing"]
     assert zoo.load_model(plain.save_pretrained(tmp_path / "model")).fingerprint() == plain.fingerprint()
     encoder = plain.towers[0].encoder
-    plain.encode(Item(text="a", image=picture(50, 70)))
+    plain.encode(Item(text="a", image=make_image(50, 70)))
     assert plain.fingerprint()["preprocessing"] == mark
     marks = {mark}
     for changes in ({"positions": "mrope"}, {"pixels": (784, 9 * 784)}, {"prompt": "{{ media }}{{ text }}"}):
@@ -230,7 +230,7 @@ def test_a_fingerprint_tells_readings_apart_and_nothing_else(tmp_path: Path) -> 
 def test_keys_of_items_differ_where_their_content_does() -> None:
     from zoo.inputs.keys import item_key
 
-    a, b = picture(20, 20, 1), picture(20, 20, 2)
+    a, b = make_image(20, 20, 1), make_image(20, 20, 2)
     items = [
         Item(text="a"),
         Item(text="a", instruction="b"),

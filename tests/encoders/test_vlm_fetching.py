@@ -15,8 +15,8 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize 
 
 import zoo
 from tests.encoders.sequence_support import changed, read_otherwise, switches
-from tests.reference.qwen2_authors import FAMILIES, PICTURE, TOKEN, furthest, write_marvel
-from tests.reference.qwen2_vl import Published, film, picture, write_qwen2_vl
+from tests.reference.qwen2_authors import FAMILIES, IMAGE, TOKEN, furthest, write_marvel
+from tests.reference.qwen2_vl import Published, make_image, make_video, write_qwen2_vl
 from tests.reference.qwen3_vl import write_qwen3_vl
 from tests.reference.vl_utils import fetched, listed, utils
 from zoo.encoders.sequence import SequenceEncoder, sequence
@@ -111,7 +111,7 @@ def test_a_first_resize_decides_the_grid() -> None:
 
 
 def encoder_of(name: str, **changes) -> SequenceEncoder:
-    """The reader of images and films as a registered model has it, around a processor of that kind with usual budgets."""
+    """The reader of images and videos as a registered model has it, around a processor of that kind with usual budgets."""
     plain = {"prompt": "{{ content }}", "instruction_marks": (), "span": "all", "added_tokens": (), **changes}
     spec = replace(changed(zoo.get_spec(name), **plain), max_tokens=32768)
     kind, config = ("qwen3_vl", tiny_qwen3_vl()) if "qwen3" in name or "wemm" in name else ("qwen2_vl", tiny_qwen2_vl())
@@ -191,7 +191,7 @@ def test_lists_of_frames_are_read_as_qwen_vl_utils_reads_them(
     encoders: dict[str, SequenceEncoder], frames: int, height: int, width: int, tmp_path: Path
 ) -> None:
     """Qwen3-VL-Embedding: multiples of 64 first; the last of an odd number again, at its own time. In any form of frames."""
-    pixels = film(1, frames, width, height)
+    pixels = make_video(1, frames, width, height)
     encoder = encoders["qwen3vl-embedding-2b"]
     video, metadata = listed(pixels, total_pixels=7680 * 32 * 32)
     part = encoder.processor.video_processor
@@ -216,14 +216,14 @@ def test_a_file_is_resized_once(encoders: dict[str, SequenceEncoder], tmp_path: 
     from tests.inputs.test_videos import avi
 
     pytest.importorskip("decord")
-    (tmp_path / "film.avi").write_bytes(avi(film(2, 57, 70, 44), fps=10))
-    ele = {"video": str(tmp_path / "film.avi"), "fps": 1.0, "max_frames": 64, "total_pixels": 7680 * 32 * 32}
+    (tmp_path / "video.avi").write_bytes(avi(make_video(2, 57, 70, 44), fps=10))
+    ele = {"video": str(tmp_path / "video.avi"), "fps": 1.0, "max_frames": 64, "total_pixels": 7680 * 32 * 32}
     video, metadata = utils.fetch_video(ele, image_patch_size=16, return_video_metadata=True)
     encoder = encoders["qwen3vl-embedding-2b"]
     theirs = encoder.processor.video_processor(
         videos=[video], video_metadata=[metadata], do_sample_frames=False, do_resize=False, return_tensors="pt"
     )
-    ours = encoder.readers["video"].read(tmp_path / "film.avi")
+    ours = encoder.readers["video"].read(tmp_path / "video.avi")
     assert torch.equal(ours.inputs["video_grid_thw"], theirs["video_grid_thw"])
     assert furthest(ours.inputs["pixel_values_videos"], theirs["pixel_values_videos"]) < BOUND
 
@@ -255,7 +255,7 @@ def test_vectors_of_sizes_that_are_rounded_twice(like: str, published: dict[str,
 
 USER = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 END = "<|im_end|>\n<|im_start|>assistant\n"
-MIXED = f"before{PICTURE}after{PICTURE}"
+MIXED = f"before{IMAGE}after{IMAGE}"
 ORDERS = {
     "gme-qwen2vl-2b": f"{USER}{MIXED}{END}<|endoftext|>",
     "ops-mm-embedding-v1-2b": f"{USER}{MIXED}{END}<|endoftext|>",
@@ -317,7 +317,7 @@ def test_an_item_of_parts_is_the_item_of_its_fields(name: str) -> None:
     torch.manual_seed(0)
     model = zoo.build_model(name)
     plain, parts, turned = model.encode(
-        [Item(image=picture(0), text="a"), Item(parts=[picture(0), "a"]), Item(parts=["a", picture(0)])]
+        [Item(image=make_image(0), text="a"), Item(parts=[make_image(0), "a"]), Item(parts=["a", make_image(0)])]
     )
     assert torch.equal(plain, parts)
     assert furthest(plain, turned) > 1e-6
@@ -346,7 +346,7 @@ def test_ours_keeps_the_end_and_the_reference_cuts_it(like: str, published: dict
     family = FAMILIES[like]
     folder = published[family.kind].folder
     ours, theirs = zoo.load_model(folder, like=like), zoo.load_model(folder, like=like, truncation="reference")
-    short, long = Item(text="a red bicycle"), Item(image=picture(0), text="words and more of them, " * 900)
+    short, long = Item(text="a red bicycle"), Item(image=make_image(0), text="words and more of them, " * 900)
     assert torch.equal(ours.encode([short]), theirs.encode([short]))
     most = zoo.get_spec(like).max_tokens
     whole, cut = (model.towers[0].encoder.read(long).ids for model in (ours, theirs))
@@ -379,7 +379,7 @@ def test_a_cut_is_part_of_the_fingerprint_and_saved(tmp_path: Path, published: d
 def test_the_reference_cuts_no_image(published: dict[str, Published]) -> None:
     model = zoo.load_model(published["qwen2_vl"].folder, like="gme-qwen2vl-2b", truncation="reference")
     with pytest.raises(TooManyTokensError, match="within or before an image"):
-        model.encode([Item(parts=["words and more of them, " * 900, picture(0)])])
+        model.encode([Item(parts=["words and more of them, " * 900, make_image(0)])])
 
 
 # -------------------------------------------------------------------------------------------------------------- key frames

@@ -69,7 +69,7 @@ def retrieval(name: str, category: str, queries: Any, corpus: Any, relevant: dic
 
 
 def photos(category: str, split: str = "val") -> AbsTaskRetrieval:
-    """The photos pack as a task of mteb, "t2i" or "i2t": distinct texts and pictures as `evaluate_pack` has them."""
+    """The photos pack as a task of mteb, "t2i" or "i2t": distinct texts and images as `evaluate_pack` has them."""
     import datasets
 
     rows = read_pack("photos", split)

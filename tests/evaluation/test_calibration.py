@@ -121,9 +121,9 @@ def test_kinds_that_no_table_pairs_are_measured_by_the_texts_and_names_that_both
     check(open_end, numpy_calibration(model, images, audio, odd))
     assert open_end.calibration.nothing is None, "twenty answers are too few to say from where on something fits"
     with pytest.raises(
-        UnsupportedModalityError, match="reads image, text, and 44 items of sounds are audio; leave that out"
+        UnsupportedModalityError, match="reads image, text, and 44 items of recordings are audio; leave that out"
     ):
-        calibrate_all(zoo.build_model("mini-test"), Corpus(rows, ["images", "sounds"]))
+        calibrate_all(zoo.build_model("mini-test"), Corpus(rows, ["images", "recordings"]))
 
 
 def test_wrong_matches_that_are_all_alike_have_a_scale():

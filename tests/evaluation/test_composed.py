@@ -29,7 +29,7 @@ def drawing(shape: int, colour: tuple[int, int, int]) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Black and white reference + colour in words → the same pattern in that colour, as a CSV beside its pictures."""
+    """Black and white reference + colour in words → the same pattern in that colour, as a CSV beside its images."""
     folder = tmp_path_factory.mktemp("composed")
     lines = ["reference_image,query_text,target_image"]
     for shape in range(SHAPES):
@@ -50,7 +50,7 @@ def recall(model, table) -> float:
     return float((similarity.argmax(1) == torch.arange(len(pairs))).float().mean())
 
 
-def test_columns_of_a_triplet_make_a_query_of_picture_and_text(table):
+def test_columns_of_a_triplet_make_a_query_of_image_and_text(table):
     pairs = open_pairs(table)
     shown = str(pairs.schemas[0])
     assert "image + text" in shown
@@ -82,12 +82,12 @@ def test_the_reference_is_left_out_and_ties_count_against_the_query():
     assert composed_recall(torch.tensor([[0.0, 0.1, 0.9]] * 2), twice, ["a", "b", "c"], ks=(1,)) == {1: 1.0}
 
 
-def test_the_pack_has_no_picture_of_another_split(pack):
+def test_the_pack_has_no_image_of_another_split(pack):
     pack("composed")
     sizes = {}
     for split in ("train", "val", "test"):
-        pictures, triplets = read_composed(split)
-        assert {name for t in triplets for name in (t.reference, t.target)} <= pictures.keys()
+        images, triplets = read_composed(split)
+        assert {name for t in triplets for name in (t.reference, t.target)} <= images.keys()
         sizes[split] = len(triplets)
     assert sum(sizes.values()) == 2096 - 2
     with pytest.raises(MissingPackError, match="no split 'dev'"):
@@ -126,7 +126,7 @@ def test_eval_reports_the_pack_and_another_rule_is_measured_anew(pack, tmp_path,
     assert value[0.5] != value[1.0]
 
 
-def test_the_command_line_searches_with_a_picture_and_words(table, tmp_path, capsys):
+def test_the_command_line_searches_with_an_image_and_words(table, tmp_path, capsys):
     model = build_model("clip-test").eval()
     model.save_pretrained(tmp_path / "model")
     out = tmp_path / "index"
@@ -159,4 +159,4 @@ def test_show_says_how_both_are_read(capsys):
     assert main(["show", "gme-test"]) == 0
     assert "one sequence" in capsys.readouterr().out
     assert main(["show", "text-test"]) == 0
-    assert "picture with text" not in capsys.readouterr().out
+    assert "image with text" not in capsys.readouterr().out

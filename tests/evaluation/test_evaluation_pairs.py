@@ -227,7 +227,7 @@ def test_blocks_change_nothing(mini, monkeypatch):
     assert parts.uniformity == pytest.approx(whole.uniformity, abs=1e-6)
 
 
-def test_pictures_and_texts_have_a_gap_and_a_picture_of_it(mini, pack):
+def test_images_and_texts_have_a_gap_and_an_image_of_it(mini, pack):
     pack("emoji")
     rows = read_pack("emoji", "val")[:16]
     names = [row["names"]["en"] for row in rows]
@@ -243,7 +243,7 @@ def test_pictures_and_texts_have_a_gap_and_a_picture_of_it(mini, pack):
     assert scores.sides == ("image", "text")
 
 
-def test_equal_pictures_are_ranked_once(mini):
+def test_equal_images_are_ranked_once(mini):
     grey, white = np.full((8, 8, 3), 90, np.uint8), np.full((8, 8, 3), 255, np.uint8)
     scores = evaluate_pairs(mini, texts("grey", "dull", "white"), [Item(image=x) for x in (grey, grey.copy(), white)])
     assert scores.forward.candidates == 2
@@ -270,7 +270,7 @@ def test_scores_of_other_pairs_are_not_compared(mini):
 
 def test_bad_items_are_left_out_and_listed(mini):
     queries = texts("cat", " ", "dog", "car")
-    targets = [Item(text="kitten"), Item(text="blank"), Item(image=b"no picture"), Item(text="lorry")]
+    targets = [Item(text="kitten"), Item(text="blank"), Item(image=b"no image"), Item(text="lorry")]
     scores = evaluate_pairs(mini, queries, targets)
     assert scores.pairs == 2
     assert scores.forward.rows.tolist() == [0, 3]

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import zoo
-from tests.reference.qwen2_vl import film, picture
-from zoo.evaluation.instructions import TASKS, film_question, mmeb_query, mmeb_target, sentence
+from tests.reference.qwen2_vl import make_image, make_video
+from zoo.evaluation.instructions import TASKS, mmeb_query, mmeb_target, sentence, video_question
 from zoo.inputs.item import Item
 
 TOKEN = "<|image_pad|>"
@@ -46,19 +46,19 @@ def process_input_text(instruction: str, text: str | None = None, *, image: bool
 
 
 @pytest.mark.parametrize(("instruction", "text"), list(itertools.product(INSTRUCTIONS, TEXTS)))
-def test_queries_of_picture_tasks(encoder, instruction: str, text: str) -> None:
+def test_queries_of_image_tasks(encoder, instruction: str, text: str) -> None:
     """`data_prepare` of image_cls, image_i2t, image_qa and image_i2i_vg in src/data/eval_dataset."""
     for kind in ("classification", "i2t", "qa", "i2i", "grounding"):
         qry_inst = instruction.replace("<|image_1|>", "")
         if kind not in ("classification", "i2t"):
             qry_inst = "\n" + qry_inst.strip()
         theirs = process_input_text(qry_inst, text, image=True).replace(" \n", "\n") + "\n"
-        assert shown(encoder, Item(image=picture(0), text=mmeb_query(instruction, text, kind))) == theirs
+        assert shown(encoder, Item(image=make_image(0), text=mmeb_query(instruction, text, kind))) == theirs
 
 
 @pytest.mark.parametrize("visdial", [False, True])
-def test_queries_for_pictures(visdial: bool) -> None:
-    """`data_prepare` of image_t2i_eval.py; such queries hold no picture."""
+def test_queries_for_images(visdial: bool) -> None:
+    """`data_prepare` of image_t2i_eval.py; such queries hold no image."""
     theirs = "Find me an everyday image that matches the given caption:" + " " + "a dog" + "\n"
     theirs = theirs + "\n" if visdial else theirs
     ours = mmeb_query("Find me an everyday image that matches the given caption:", "a dog", "t2i", visdial=visdial)
@@ -66,7 +66,7 @@ def test_queries_for_pictures(visdial: bool) -> None:
 
 
 @pytest.mark.parametrize(("instruction", "caption"), list(itertools.product(INSTRUCTIONS, TEXTS)))
-def test_targets_of_picture_tasks(encoder, instruction: str, caption: str) -> None:
+def test_targets_of_image_tasks(encoder, instruction: str, caption: str) -> None:
     """The target side of image_t2i_eval.py and image_i2i_vg_dataset.py; only the latter has no break without a caption."""
     for kind in ("t2i", "i2i"):
         tgt_inst = instruction.replace("<|image_1|>", "")
@@ -75,7 +75,7 @@ def test_targets_of_picture_tasks(encoder, instruction: str, caption: str) -> No
         else:
             theirs = process_input_text(tgt_inst, "", image=True).replace(" \n", "\n")
             theirs = theirs + "\n" if kind == "t2i" else theirs
-        assert shown(encoder, Item(image=picture(0), text=mmeb_target(instruction, caption, kind))) == theirs
+        assert shown(encoder, Item(image=make_image(0), text=mmeb_target(instruction, caption, kind))) == theirs
 
 
 def test_presets_as_the_prompt(encoder) -> None:
@@ -86,11 +86,16 @@ def test_presets_as_the_prompt(encoder) -> None:
     assert prompted(Item(text="a dog runs"), task.query) == (
         "Find a video that contains the following visual content: a dog runs"
     )
-    assert prompted(Item(video=film(0)), task.target) == "<|video_pad|> Understand the content of the provided video."
-    page = prompted(Item(image=picture(0)), TASKS["vidore"].target)
+    assert (
+        prompted(Item(video=make_video(0)), task.target)
+        == "<|video_pad|> Understand the content of the provided video."
+    )
+    page = prompted(Item(image=make_image(0)), TASKS["vidore"].target)
     assert page == "<|image_pad|> Understand the content of the provided document image."
-    assert prompted(Item(video=film(0)), TASKS["breakfast"].query).endswith("in the video. ")
-    asked = prompted(Item(video=film(0), text=film_question("Who runs?", ["a dog", "a cat"])), TASKS["mvbench"].query)
+    assert prompted(Item(video=make_video(0)), TASKS["breakfast"].query).endswith("in the video. ")
+    asked = prompted(
+        Item(video=make_video(0), text=video_question("Who runs?", ["a dog", "a cat"])), TASKS["mvbench"].query
+    )
     assert asked.startswith("<|video_pad|> Given a video and a question, select")
     assert asked.endswith("your chosen answer. Question:  Who runs?\nOptions:\n(A) a dog\n(B) a cat")
 
@@ -98,9 +103,9 @@ def test_presets_as_the_prompt(encoder) -> None:
 def test_presets_are_encoded_as_instructions() -> None:
     model = zoo.build_model("vlm2vec-test")
     task = TASKS["circo"]
-    query = Item(image=picture(0), text="Make it blue.")
+    query = Item(image=make_image(0), text="Make it blue.")
     both = model.encode(
-        [query, Item(image=picture(0), text="Make it blue.", instruction=task.query)], prompt=task.query
+        [query, Item(image=make_image(0), text="Make it blue.", instruction=task.query)], prompt=task.query
     )
     assert (both[0] - both[1]).abs().max() < 1e-5
     assert (model.encode(query) - both[0]).abs().max() > 1e-3

@@ -238,7 +238,7 @@ def test_entries_without_an_embedding_are_zero_counted_and_the_others_unharmed(c
     assert "row 1" in caplog.text
 
 
-def test_a_broken_picture_costs_its_own_row_only(clip):
+def test_a_broken_image_costs_its_own_row_only(clip):
     good = [png("red"), png("green")]
     rows = [{"image": {"bytes": data, "path": None}} for data in (good[0], good[0][:60], b"<html>", good[1])]
     wrapped = zoo.evaluation.mteb.wrap(clip)
@@ -284,8 +284,8 @@ def test_interleaved_entries_are_the_sum_of_their_parts_on_dual_towers(clip):
     ]
     wrapped = zoo.evaluation.mteb.wrap(clip)
     vectors = embed(wrapped, loader(rows, image=datasets.Image()))
-    texts, pictures = clip.encode(["a cat", "a dog"]), clip.encode([red, green])
-    expected = torch.stack([F.normalize(texts[0] + pictures[0], dim=0), pictures[1], texts[1], pictures[0]])
+    texts, images = clip.encode(["a cat", "a dog"]), clip.encode([red, green])
+    expected = torch.stack([F.normalize(texts[0] + images[0], dim=0), images[1], texts[1], images[0]])
     torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
     assert not wrapped.skipped
     # A model of text alone takes the text of such entries, as mteb's own wrappers do.
@@ -295,11 +295,11 @@ def test_interleaved_entries_are_the_sum_of_their_parts_on_dual_towers(clip):
 
 
 def test_batches_of_lists_are_read_too(clip):
-    pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     vectors = embed(
-        zoo.evaluation.mteb.wrap(clip), [{"image": pictures, "id": ["1", "2"]}, {"image": pictures[:1], "id": ["3"]}]
+        zoo.evaluation.mteb.wrap(clip), [{"image": images, "id": ["1", "2"]}, {"image": images[:1], "id": ["3"]}]
     )
-    torch.testing.assert_close(vectors, clip.encode([*pictures, pictures[0]]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(vectors, clip.encode([*images, images[0]]), rtol=0, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ audio

@@ -38,7 +38,7 @@ class Container(nn.Module):
         self.custom_text_proj = nn.Linear(32, 8)
 
     def forward(self, ids: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-        """Projected states of the text, and features of a picture of 4 × 4 patches: unit vectors of their own, as one row."""
+        """Projected states of the text, and features of an image of 4 × 4 patches: unit vectors of their own, as one row."""
         positions = torch.arange(ids.shape[1]).expand(3, *ids.shape)
         states = self.model(input_ids=ids, position_ids=positions).last_hidden_state
         seen = self.model.visual(patches, grid_thw=torch.tensor([[1, 4, 4]])).pooler_output
@@ -53,7 +53,7 @@ def base_model() -> Container:
 
 
 def outputs(model: nn.Module) -> torch.Tensor:
-    """What a model gives for one text and one picture."""
+    """What a model gives for one text and one image."""
     generator = torch.Generator().manual_seed(5)
     ids = torch.randint(5, 290, (2, 7), generator=generator)
     patches = torch.randn(16, 3 * 2 * 14 * 14, generator=generator)

@@ -200,8 +200,8 @@ def test_weights_in_shards(copy: Callable[[str], Path]) -> None:
 def test_an_honest_pickle_opens_when_it_is_allowed(family: str, copy: Callable[[str], Path]) -> None:
     folder = copy(family)
     reads_text = family != "timm-vit"
-    picture = torch.rand(3, 200, 180)
-    expected = zoo.load_model(folder).encode(list(TEXTS) if reads_text else picture)
+    image = torch.rand(3, 200, 180)
+    expected = zoo.load_model(folder).encode(list(TEXTS) if reads_text else image)
     weights = weights_of(folder)
     stem = "open_clip_pytorch_model" if family.startswith("open_clip") else "pytorch_model"
     torch.save(load_file(weights), weights.with_name(f"{stem}.bin"))
@@ -209,7 +209,7 @@ def test_an_honest_pickle_opens_when_it_is_allowed(family: str, copy: Callable[[
     with pytest.raises(UnsafeCheckpointError, match="pickle"):
         zoo.load_model(folder)
     model = zoo.load_model(folder, allow_pickle=True)
-    assert (model.encode(list(TEXTS) if reads_text else picture) - expected).abs().max() < 1e-6
+    assert (model.encode(list(TEXTS) if reads_text else image) - expected).abs().max() < 1e-6
 
 
 # -------------------------------------------------------------------------------- configurations that are wrong

@@ -1,6 +1,6 @@
 """Checkpoints written by open_clip, transformers, sentence-transformers and timm give the same vectors through the zoo.
 
-Texts and pictures go in as a user would give them: strings and JPEG files. The bound is 1e-5 for the largest difference
+Texts and images go in as a user would give them: strings and JPEG files. The bound is 1e-5 for the largest difference
 between two vectors. open_clip and timm resize with Pillow, so there the Pillow engine is held to that bound; the
 default engine, four times as fast, is held to pixels (1/255) and to centred cosine (0.9999).
 """
@@ -65,7 +65,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @contextmanager
 def exact(model: zoo.Embedder, engine: str) -> Iterator[None]:
-    """The model with pictures resized as its reference does, to the last digit."""
+    """The model with images resized as its reference does, to the last digit."""
     encoders = [tower.encoder for tower in model.towers if hasattr(tower.encoder, "transform")]
     before = [encoder.transform for encoder in encoders]
     model.set_pixel_engine(engine)
@@ -100,7 +100,7 @@ def test_texts(name: str, load: Load, read: Vectors) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
-def test_pictures(name: str, load: Load, photos: list[Photo], seen: Vectors) -> None:
+def test_images(name: str, load: Load, photos: list[Photo], seen: Vectors) -> None:
     (reference, model), expected = load(name), seen(name)
     paths = [photo.path for photo in photos]
     with exact(model, reference.resize):
@@ -109,7 +109,7 @@ def test_pictures(name: str, load: Load, photos: list[Photo], seen: Vectors) -> 
 
 
 @pytest.mark.parametrize("name", IMAGE_NAMES)
-def test_pictures_by_the_default_engine(name: str, load: Load, photos: list[Photo], seen: Vectors) -> None:
+def test_images_by_the_default_engine(name: str, load: Load, photos: list[Photo], seen: Vectors) -> None:
     (_, model), expected = load(name), seen(name)
     assert centred_cosine(expected, model.encode([photo.path for photo in photos])) > 0.9999
 
@@ -124,7 +124,7 @@ def test_pixels(name: str, load: Load, photos: list[Photo]) -> None:
     if reference.resize == "torch":
         assert error.max() == 0
         return
-    # Where a picture is made smaller, torch's 16-bit weights differ from Pillow's 22-bit ones: by 1/255 in a few of a
+    # Where an image is made smaller, torch's 16-bit weights differ from Pillow's 22-bit ones: by 1/255 in a few of a
     # thousand values, by 2/255 in a few of ten million (both passes rounded the other way), never by more.
     assert error.max() <= 2
     assert (error > 1).sum() <= 1
@@ -194,7 +194,7 @@ def test_neighbours_in_a_batch_change_nothing(name: str, load: Load) -> None:
     assert difference(model.encode([TEXTS[-1], TEXTS[1], TEXTS[4]], batch_size=3)[1], alone) < BOUND
 
 
-def test_naflex_pictures_keep_their_shape(load: Load, photos: list[Photo]) -> None:
+def test_naflex_images_keep_their_shape(load: Load, photos: list[Photo]) -> None:
     _, model = load("transformers-siglip2-naflex")
     encoder = model.towers[0].encoder
     assert isinstance(encoder, HfNaflexImage)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import zoo
 from tests.encoders.sequence_support import changed
 from tests.formats.hostile_support import bomb, edit, put
-from tests.reference.qwen2_vl import Published, picture, write_adapter, write_qwen2_vl
+from tests.reference.qwen2_vl import Published, make_image, write_adapter, write_qwen2_vl
 from zoo import errors
 from zoo.formats.adapters import read_settings
 from zoo.formats.layout import Opening, open_with
@@ -25,8 +25,8 @@ from zoo.inputs.item import Item
 from zoo.sequences import from_reading
 
 LIKE = "gme-qwen2vl-2b"
-CONFIG, PICTURES, TOKENS = "config.json", "preprocessor_config.json", "tokenizer_config.json"
-BOTH = Item(text="a cat", image=picture(0))
+CONFIG, IMAGES, TOKENS = "config.json", "preprocessor_config.json", "tokenizer_config.json"
+BOTH = Item(text="a cat", image=make_image(0))
 
 
 @pytest.fixture(scope="module")
@@ -111,15 +111,15 @@ def test_half_precision_is_read(base: Published, copy: Path, dtype: torch.dtype,
         (CONFIG, "image_token_id", 5, "MissingWeightsError", "of two models"),
         (CONFIG, "model_type", "llava", "UnrecognisedCheckpointError", "weights do not fit"),
         (CONFIG, "model_type", "mllama", "UnrecognisedCheckpointError", "the zoo reads"),
-        (PICTURES, "patch_size", 1, "MissingWeightsError", "patch_size = 1"),
-        (PICTURES, "merge_size", 1, "MissingWeightsError", "merge_size = 1"),
-        (PICTURES, "temporal_patch_size", 10**9, "MissingWeightsError", "temporal_patch_size"),
-        (PICTURES, "image_mean", [0.5] * 5, "MissingWeightsError", "reads no picture"),
-        (PICTURES, "image_std", [0.0] * 3, "MissingWeightsError", "not finite"),
-        (PICTURES, "do_resize", False, "MissingWeightsError", "reads no picture"),
-        (PICTURES, "image_processor_type", "CLIPImageProcessor", "MissingWeightsError", "cuts no patches"),
-        (PICTURES, "processor_class", "LlavaProcessor", "MissingWeightsError", "of two models"),
-        (PICTURES, "processor_class", "WhisperProcessor", "UnsafeCheckpointError", "has the parts feature_extractor"),
+        (IMAGES, "patch_size", 1, "MissingWeightsError", "patch_size = 1"),
+        (IMAGES, "merge_size", 1, "MissingWeightsError", "merge_size = 1"),
+        (IMAGES, "temporal_patch_size", 10**9, "MissingWeightsError", "temporal_patch_size"),
+        (IMAGES, "image_mean", [0.5] * 5, "MissingWeightsError", "reads no image"),
+        (IMAGES, "image_std", [0.0] * 3, "MissingWeightsError", "not finite"),
+        (IMAGES, "do_resize", False, "MissingWeightsError", "reads no image"),
+        (IMAGES, "image_processor_type", "CLIPImageProcessor", "MissingWeightsError", "cuts no patches"),
+        (IMAGES, "processor_class", "LlavaProcessor", "MissingWeightsError", "of two models"),
+        (IMAGES, "processor_class", "WhisperProcessor", "UnsafeCheckpointError", "has the parts feature_extractor"),
     ],
 )
 def test_configurations_that_do_not_fit(copy: Path, file: str, key: str, value: Any, error: str, said: str) -> None:
@@ -132,7 +132,7 @@ def test_sizes_of_the_processors_own(copy: Path, key: str, value: int) -> None:
     """Where the reading has no budget of pixels, that of the files holds."""
     spec = zoo.get_spec(LIKE)
     facts = changed(spec, pixels=[]).to_dict()
-    edit(copy / PICTURES, lambda config: put(config, key, value))
+    edit(copy / IMAGES, lambda config: put(config, key, value))
     with pytest.raises(errors.ZooError, match=r"no processor has that|at least .* and at most"):
         open_with(VisionLanguage(), copy, Opening("x", like=zoo.ModelSpec.from_dict(facts)))
 
@@ -141,7 +141,7 @@ def test_code_beside_the_weights_is_never_run(copy: Path, tmp_path: Path) -> Non
     mark = tmp_path / "ran"
     (copy / "x.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Y: pass\n")
     edit(copy / CONFIG, lambda c: put(c, "auto_map", {"AutoModel": "x.Y", "AutoConfig": "x.Y"}))
-    edit(copy / PICTURES, lambda c: put(c, "auto_map", {"AutoProcessor": "x.Y", "AutoImageProcessor": "x.Y"}))
+    edit(copy / IMAGES, lambda c: put(c, "auto_map", {"AutoProcessor": "x.Y", "AutoImageProcessor": "x.Y"}))
     edit(copy / TOKENS, lambda c: put(c, "auto_map", {"AutoTokenizer": ["x.Y", None]}))
     (copy / "chat_template.jinja").write_text("{{ cycler.__init__.__globals__.os.mkdir('" + str(mark) + "') }}")
     edit(copy / TOKENS, lambda c: put(c, "chat_template", "{% for i in range(10**9) %}x{% endfor %}"))

@@ -1,4 +1,4 @@
-"""Over sixty kinds of bad and odd pictures, each with what must become of it: a vector, or the code of an error."""
+"""Over sixty kinds of bad and odd images, each with what must become of it: a vector, or the code of an error."""
 
 import io
 import os
@@ -28,14 +28,14 @@ def kind(name: str, outcome: str) -> Callable[[Make], Make]:
     return add
 
 
-def picture(width: int = 64, height: int = 48) -> Image.Image:
+def make_image(width: int = 64, height: int = 48) -> Image.Image:
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([x * 3 % 256, y * 5 % 256, (x + y) % 256], -1).astype(np.uint8))
 
 
 def encoded(format: str, image: Image.Image | None = None, **options) -> bytes:
     buffer = io.BytesIO()
-    (image or picture()).save(buffer, format, **options)
+    (image or make_image()).save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -55,7 +55,7 @@ def png(width: int, height: int, idat: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", idat) + chunk(b"IEND", b"")
 
 
-# ---- files that are no pictures
+# ---- files that are no images
 CONTENT = {
     "zero bytes": b"",
     "one byte": b"\xff",
@@ -75,12 +75,12 @@ for _name, _data in CONTENT.items():
     _code = {"a wave file": "unsupported-modality", "pdf": "corrupt-document", "heic": NO_HEIC}.get(_name, "not-media")
     kind(f"file of {_name}", _code)(lambda folder, data=_data: file(folder, data))
 
-# ---- pictures cut off
+# ---- images cut off
 for _format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
     for _share in (0.35, 0.9):
-        # GIF may end early: what was read is a whole frame only if the picture data was.
+        # GIF may end early: what was read is a whole frame only if the image data was.
         kind(f"{_format} cut at {_share:.0%}", "corrupt-image")(
-            lambda folder, f=_format, s=_share: file(folder, (d := encoded(f, picture(200, 150)))[: int(len(d) * s)])
+            lambda folder, f=_format, s=_share: file(folder, (d := encoded(f, make_image(200, 150)))[: int(len(d) * s)])
         )
 for _bytes in (4, 12, 24, 40):
     kind(f"JPEG of its first {_bytes} bytes", "corrupt-image")(
@@ -101,39 +101,39 @@ kind("array of 65 megapixels", "image-too-large")(lambda folder: np.zeros((8200,
 
 # ---- odd sizes
 for _w, _h in ((1, 1), (1, 5000), (5000, 1), (2, 3), (1, 300), (3000, 2)):
-    kind(f"{_w}x{_h}", VECTOR)(lambda folder, w=_w, h=_h: file(folder, encoded("PNG", picture(w, h)), "x.png"))
+    kind(f"{_w}x{_h}", VECTOR)(lambda folder, w=_w, h=_h: file(folder, encoded("PNG", make_image(w, h)), "x.png"))
 
 # ---- all modes
 for _mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"):
     kind(f"PNG mode {_mode}", VECTOR)(
         lambda folder, m=_mode: file(
             folder,
-            encoded("PNG", picture().convert("L").convert(m) if m in ("I", "I;16") else picture().convert(m)),
+            encoded("PNG", make_image().convert("L").convert(m) if m in ("I", "I;16") else make_image().convert(m)),
             "x.png",
         )
     )
 for _mode in ("CMYK", "F", "RGBX"):
     kind(f"TIFF mode {_mode}", VECTOR)(
         lambda folder, m=_mode: file(
-            folder, encoded("TIFF", picture().convert("L" if m == "F" else "RGB").convert(m)), "x.tif"
+            folder, encoded("TIFF", make_image().convert("L" if m == "F" else "RGB").convert(m)), "x.tif"
         )
     )
 for _mode in ("CMYK", "L"):
-    kind(f"JPEG mode {_mode}", VECTOR)(lambda folder, m=_mode: file(folder, encoded("JPEG", picture().convert(m))))
+    kind(f"JPEG mode {_mode}", VECTOR)(lambda folder, m=_mode: file(folder, encoded("JPEG", make_image().convert(m))))
 for _mode in ("PA", "La", "RGBa", "HSV"):
     kind(f"PIL mode {_mode}", VECTOR)(
-        lambda folder, m=_mode: picture().convert({"PA": "P", "La": "LA", "RGBa": "RGBA"}.get(m, "RGB")).convert(m)
+        lambda folder, m=_mode: make_image().convert({"PA": "P", "La": "LA", "RGBa": "RGBA"}.get(m, "RGB")).convert(m)
     )
 kind("progressive JPEG", VECTOR)(lambda folder: file(folder, encoded("JPEG", progressive=True)))
 kind("AVIF", VECTOR)(lambda folder: file(folder, encoded("AVIF"), "x.avif"))
 kind("WebP, lossless and transparent", VECTOR)(
-    lambda folder: file(folder, encoded("WEBP", picture().convert("RGBA"), lossless=True), "x.webp")
+    lambda folder: file(folder, encoded("WEBP", make_image().convert("RGBA"), lossless=True), "x.webp")
 )
 kind("animated GIF", VECTOR)(
-    lambda folder: file(folder, encoded("GIF", save_all=True, append_images=[picture().rotate(90)]), "x.gif")
+    lambda folder: file(folder, encoded("GIF", save_all=True, append_images=[make_image().rotate(90)]), "x.gif")
 )
 kind("interlaced palette with transparency", VECTOR)(
-    lambda folder: file(folder, encoded("PNG", picture().convert("P"), transparency=0), "x.png")
+    lambda folder: file(folder, encoded("PNG", make_image().convert("P"), transparency=0), "x.png")
 )
 kind("JPEG named .png", VECTOR)(lambda folder: file(folder, encoded("JPEG"), "x.png"))
 kind("PNG without suffix", VECTOR)(lambda folder: file(folder, encoded("PNG"), "x"))
@@ -207,16 +207,16 @@ OBJECTS = {
     "empty bytes": (b"", "not-media"),
     "bytearray of a PNG": (bytearray(encoded("PNG")), VECTOR),
     "empty Item": (Item(), "empty-item"),
-    "Item with a str as picture": (Item(image="x.jpg"), "unsupported-type"),
-    "Item with a number as picture": (Item(image=5), "unsupported-type"),
-    "Item with picture bytes": (Item(image=encoded("JPEG")), VECTOR),
-    "closed PIL picture": (None, "corrupt-image"),
+    "Item with a str as image": (Item(image="x.jpg"), "unsupported-type"),
+    "Item with a number as image": (Item(image=5), "unsupported-type"),
+    "Item with image bytes": (Item(image=encoded("JPEG")), VECTOR),
+    "closed PIL image": (None, "corrupt-image"),
 }
 for _name, (_value, _outcome) in OBJECTS.items():
-    if _name != "closed PIL picture":
+    if _name != "closed PIL image":
         kind(_name, _outcome)(lambda folder, v=_value: v)
 
 
-@kind("PIL picture whose file is cut off", "corrupt-image")
+@kind("PIL image whose file is cut off", "corrupt-image")
 def _lazy(folder: Path) -> Image.Image:
-    return Image.open(io.BytesIO(encoded("JPEG", picture(200, 150))[:900]))
+    return Image.open(io.BytesIO(encoded("JPEG", make_image(200, 150))[:900]))

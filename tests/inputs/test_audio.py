@@ -316,9 +316,9 @@ def test_real_recordings_are_what_libsndfile_reads_and_as_long_as_they_are():
     assert len({row["source"] for row in rows}) == 2
     for row in rows[::12]:
         content = row["audio"]["bytes"] if isinstance(row["audio"], dict) else row["audio"]
-        sound = load_audio(content, rate=RATE)
-        assert sound.seconds == pytest.approx(row["duration"], abs=1e-3)
-        assert np.array_equal(sound.samples, soundfile.read(io.BytesIO(content), dtype="float32")[0])
+        audio = load_audio(content, rate=RATE)
+        assert audio.seconds == pytest.approx(row["duration"], abs=1e-3)
+        assert np.array_equal(audio.samples, soundfile.read(io.BytesIO(content), dtype="float32")[0])
 
 
 def test_long_audio_lies_in_a_file_and_is_the_same(monkeypatch):

@@ -9,7 +9,7 @@ import zoo
 from tests.inputs.audio_files import ffmpeg, sndfile, tones
 from tests.inputs.bad_audio import KINDS, RATE
 from zoo.errors import InputError
-from zoo.inputs.audio import Sound, load_audio
+from zoo.inputs.audio import DecodedAudio, load_audio
 from zoo.inputs.item import as_item
 
 pytest.importorskip("soxr", reason="audio needs soundfile, soxr and av (extra 'audio')")
@@ -38,9 +38,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_every_kind_is_heard_or_a_named_error(name, made):
     expected, value = made[name]
     if isinstance(expected, float):
-        sound = load_audio(as_item(value).audio, rate=RATE)
-        assert np.isfinite(sound.samples).all()
-        assert sound.seconds == pytest.approx(expected, abs=0.25 if expected >= 1 else 0.01)
+        audio = load_audio(as_item(value).audio, rate=RATE)
+        assert np.isfinite(audio.samples).all()
+        assert audio.seconds == pytest.approx(expected, abs=0.25 if expected >= 1 else 0.01)
         return
     with pytest.raises(InputError) as caught:
         load_audio(as_item(value).audio, rate=RATE)
@@ -80,7 +80,7 @@ def samples() -> dict[str, bytes]:
     }
 
 
-def outcome(content: bytes) -> Sound | InputError:
+def outcome(content: bytes) -> DecodedAudio | InputError:
     try:
         return load_audio(content, rate=RATE)
     except InputError as error:
@@ -97,9 +97,9 @@ def test_changed_bytes_are_audio_or_a_named_error(rounds):
             for place in luck.integers(0, len(changed), luck.integers(1, 12)):
                 changed[place] = luck.integers(256)
             result = outcome(bytes(changed[: len(changed) - int(luck.integers(0, len(changed) // 2))]))
-            found["heard" if isinstance(result, Sound) else "named"] += 1
-            assert isinstance(result, Sound) or result.code != "bad-input", name
-        assert isinstance(outcome(content), Sound), f"after the damaged ones no good {name} is read"
+            found["heard" if isinstance(result, DecodedAudio) else "named"] += 1
+            assert isinstance(result, DecodedAudio) or result.code != "bad-input", name
+        assert isinstance(outcome(content), DecodedAudio), f"after the damaged ones no good {name} is read"
     assert found["heard"] > rounds
     assert found["named"] > rounds
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import zoo
-from tests.inputs.bad_images import KINDS, VECTOR, encoded, file, picture
+from tests.inputs.bad_images import KINDS, VECTOR, encoded, file, make_image
 from zoo.errors import EmptyTextError, InputError, UnsupportedInputError
 from zoo.inputs.image import load_pixels
 
@@ -25,7 +25,7 @@ def test_there_are_at_least_sixty_kinds():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_picture_is_a_vector_or_a_named_error(name, model, tmp_path):
+def test_every_kind_of_image_is_a_vector_or_a_named_error(name, model, tmp_path):
     expected, make = KINDS[name]
     value = make(tmp_path)
     if expected == VECTOR:
@@ -94,7 +94,7 @@ def test_containers_without_order_are_refused(value, model):
 
 def test_mixed_lists_keep_their_order(model, tmp_path):
     path = file(tmp_path, encoded("JPEG"))
-    mixed = ["a cat", path, picture(), "a dog", np.asarray(picture())]
+    mixed = ["a cat", path, make_image(), "a dog", np.asarray(make_image())]
     together = model.encode(mixed)
     apart = torch.stack([model.encode(value) for value in mixed])
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
@@ -109,7 +109,7 @@ def test_an_item_that_no_tower_reads_names_both_sides(model):
     with pytest.raises(
         InputError, match=r"clip-test reads image or text or image\+text, not audio\+image\+text in one item"
     ):
-        model.encode(zoo.Item(text="a", image=picture(), audio=np.zeros(160, np.float32)))
+        model.encode(zoo.Item(text="a", image=make_image(), audio=np.zeros(160, np.float32)))
 
 
 def test_the_only_input_skipped_is_an_error_not_an_empty_vector(model):
@@ -163,7 +163,7 @@ def test_exif_orientation_is_applied(orientation, format, tmp_path):
 
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = file(tmp_path, encoded(format, picture(40, 24), exif=exif))
+    path = file(tmp_path, encoded(format, make_image(40, 24), exif=exif))
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     np.testing.assert_array_equal(load_pixels(path), expected)
@@ -189,8 +189,8 @@ def test_the_fast_jpeg_decoder_equals_pil(tmp_path):
             np.testing.assert_array_equal(load_pixels(path), np.asarray(image.convert("RGB")))
 
 
-def test_a_tensor_and_an_array_of_the_same_picture_agree(model):
-    array = np.asarray(picture())
+def test_a_tensor_and_an_array_of_the_same_image_agree(model):
+    array = np.asarray(make_image())
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
     torch.testing.assert_close(model.encode(array), model.encode(tensor))
     torch.testing.assert_close(model.encode(array), model.encode(tensor.float() / 255))

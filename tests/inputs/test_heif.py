@@ -264,15 +264,15 @@ def test_a_server_that_enables_it_survives_a_decoder_that_dies():
 
 
 def page(tmp_path: Path, **options):
-    """The handlers of a search page over pictures of colours."""
+    """The handlers of a search page over images of colours."""
     gr = pytest.importorskip("gradio")
     from zoo.demos import search
-    from zoo.demos.gallery import embed_pictures
+    from zoo.demos.gallery import embed_files
 
-    from tests.demos.demo_support import folder_pictures
+    from tests.demos.demo_support import folder_images
 
     model = colour_model()
-    gallery = embed_pictures(model, folder_pictures(colour_photos(tmp_path / "photos")))
+    gallery = embed_files(model, folder_images(colour_photos(tmp_path / "photos")))
     made, kept = [], search.Search
 
     class Kept(kept):
@@ -296,7 +296,7 @@ def test_a_public_page_refuses_what_visitors_send_by_name(tmp_path):
         lambda: search.classify(upload, "red, blue"),
         lambda: search.index_files([upload]),
     ):
-        with pytest.raises(gr.Error, match="HEIC pictures are not read on this page") as caught:
+        with pytest.raises(gr.Error, match="HEIC images are not read on this page") as caught:
             call()
         assert str(tmp_path) not in caught.value.message
 
@@ -310,7 +310,7 @@ def test_a_local_and_an_enabled_page_read_it(options, tmp_path):
     try:
         assert search.by_image(upload, 1)[0][0][1].startswith("purple.png")
         own, _ = search.index_files([upload], False)
-        assert "phone.heic" in [one.caption for one in search._in_use(own)[0].pictures]
+        assert "phone.heic" in [one.caption for one in search._in_use(own)[0].images]
         assert (search.heif is None) is options["local"]
         assert search.heif is None or search.heif.process.pids  # that one has decoded it
     finally:

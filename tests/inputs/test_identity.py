@@ -11,7 +11,7 @@ from PIL import Image
 from zoo.inputs.identity import Answers, Contents, Right, Row
 from zoo.inputs.item import Item
 
-ONE, OTHER = (b"\x89PNG\r\n\x1a\n" + words for words in (b"one picture", b"the other 1"))
+ONE, OTHER = (b"\x89PNG\r\n\x1a\n" + words for words in (b"one image", b"the other"))
 
 
 def text(words: str) -> Item:
@@ -83,9 +83,9 @@ def test_files_are_read_only_where_another_is_as_long(files):
 
 
 def test_all_parts_and_the_instruction_count(files):
-    picture = Item(image=Path("a.png"))
+    image = Item(image=Path("a.png"))
     varied = [
-        picture,
+        image,
         Item(image=Path("a.png"), text="red"),
         Item(image=Path("a.png"), text="red", instruction="find"),
         Item(image=Path("a.png"), text="red", instruction="tell"),
@@ -105,10 +105,10 @@ def test_all_parts_and_the_instruction_count(files):
 
 def test_pixels_frames_and_files_that_are_not_there():
     array = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    picture = Image.fromarray(array)
+    image = Image.fromarray(array)
     assert numbers(Item(image=array), Item(image=array.copy()), Item(image=array + 1)) == [0, 0, 1]
-    assert numbers(Item(image=picture), Item(image=picture.copy()), Item(image=picture.rotate(90))) == [0, 0, 1]
-    assert numbers(Item(video=[picture, picture]), Item(video=[picture])) == [0, 1]
+    assert numbers(Item(image=image), Item(image=image.copy()), Item(image=image.rotate(90))) == [0, 0, 1]
+    assert numbers(Item(video=[image, image]), Item(video=[image])) == [0, 1]
     gone = [Item(image=Path(name)) for name in ("gone.png", "lost.png", "gone.png")]
     assert numbers(*gone) == [0, 1, 0]
     untold = Item(image=object())
@@ -194,7 +194,7 @@ def check_a_batch(luck: random.Random) -> None:
 
 def test_either_way_of_looking_up_finds_the_same():
     """Many queries of few answers, and few queries of many answers: sets are told by the shorter lists."""
-    rows = [Row(text(f"picture {i}"), [text(f"label {i % 3}")]) for i in range(60)]
+    rows = [Row(text(f"image {i}"), [text(f"label {i % 3}")]) for i in range(60)]
     rows += [Row(text(f"word {i % 3}"), [text(f"photo {i}")]) for i in range(60)]
     answers = Answers(rows)
     for picked in (range(6), range(60, 66), (1, 61, 4, 64)):

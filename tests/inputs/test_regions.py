@@ -82,7 +82,7 @@ def test_a_mask_means_its_pixels_and_several_regions_their_union() -> None:
     assert both[3, 4]
 
 
-SOUND = np.ones((HEIGHT, WIDTH), bool)
+VALID = np.ones((HEIGHT, WIDTH), bool)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ SOUND = np.ones((HEIGHT, WIDTH), bool)
 )
 def test_what_is_no_region_of_the_image_is_refused_by_its_place(region, said: str) -> None:
     with pytest.raises(InvalidRegionError, match=said) as caught:
-        meant(Mask(SOUND), region)
+        meant(Mask(VALID), region)
     assert "region 1" in str(caught.value)
 
 
@@ -142,13 +142,13 @@ def test_regions_without_an_image_are_refused() -> None:
 
 def test_coordinates_are_of_the_upright_image(tmp_path) -> None:
     model = zoo.build_model("mini-test").eval()
-    picture = Image.fromarray(IMAGE)
+    image = Image.fromarray(IMAGE)
     turned = tmp_path / "turned.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6  # upright after a quarter turn to the right
-    picture.rotate(90, expand=True).save(turned, exif=exif, quality=95)
+    image.rotate(90, expand=True).save(turned, exif=exif, quality=95)
     upright = tmp_path / "upright.jpg"
-    picture.save(upright, quality=95)
+    image.save(upright, quality=95)
     box = Box(40, 2, 58, 20)
     one, other = model.encode([Item(image=turned, regions=[box]), Item(image=upright, regions=[box])])
     elsewhere = model.encode(Item(image=upright, regions=[Box(2, 2, 20, 20)]))
@@ -163,8 +163,8 @@ def test_keys_tell_regions_apart() -> None:
         (Point(0, 0),),
         (Polygon([(0, 0), (9, 0), (0, 9)]),),
         (Polygon([(0, 0), (9, 0), (0, 8)]),),
-        (Mask(SOUND),),
-        (Mask(~SOUND),),
+        (Mask(VALID),),
+        (Mask(~VALID),),
         (Box(0, 0, 1, 1), Point(0, 0)),
     ]
     assert len({item_key(Item(image=IMAGE, regions=regions)) for regions in given}) == len(given)

@@ -236,18 +236,18 @@ def test_a_dark_frame_keeps_the_range_of_its_video():
     assert load_video(video).frames[:, 0, 0, 0].tolist() == [1, 200]
 
 
-def test_a_list_of_pictures(tmp_path):
+def test_a_list_of_images(tmp_path):
     pixels = numbered(10)
     Image.fromarray(pixels[9]).save(tmp_path / "9.png")
     png = io.BytesIO()
     Image.fromarray(pixels[4]).save(png, "PNG")
-    pictures = [Image.fromarray(frame) for frame in pixels]
-    pictures[4], pictures[9], pictures[0] = png.getvalue(), tmp_path / "9.png", torch.from_numpy(pixels[0])
-    video = load_video(pictures, frames=3)
+    images = [Image.fromarray(frame) for frame in pixels]
+    images[4], images[9], images[0] = png.getvalue(), tmp_path / "9.png", torch.from_numpy(pixels[0])
+    video = load_video(images, frames=3)
     assert video.indices.tolist() == [0, 4, 9]
     assert np.array_equal(video.frames, pixels[[0, 4, 9]])
     assert (video.total, video.fps) == (10, 0.0)
-    assert np.array_equal(load_video(tuple(pictures)).frames, load_video(pictures).frames)
+    assert np.array_equal(load_video(tuple(images)).frames, load_video(images).frames)
 
 
 def test_items_of_lists_have_keys():
@@ -263,11 +263,9 @@ def test_items_of_lists_have_keys():
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_animations(form, tmp_path):
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)]
-    pictures = [Image.new("RGB", (12, 8), colour) for colour in colours]
+    images = [Image.new("RGB", (12, 8), colour) for colour in colours]
     path = tmp_path / "animation"
-    pictures[0].save(
-        path, form, save_all=True, append_images=pictures[1:], duration=[100, 200, 300, 400], lossless=True
-    )
+    images[0].save(path, form, save_all=True, append_images=images[1:], duration=[100, 200, 300, 400], lossless=True)
     video = load_video(path)
     assert video.frames.shape == (4, 8, 12, 3)
     assert np.abs(video.frames[:, 0, 0].astype(int) - colours).max() <= 3
@@ -278,7 +276,7 @@ def test_animations(form, tmp_path):
     assert np.array_equal(two.frames, video.frames[[0, 3]])
 
 
-def test_a_picture_is_a_video_of_one_frame():
+def test_an_image_is_a_video_of_one_frame():
     png = io.BytesIO()
     Image.fromarray(numbered(1)[0]).save(png, "PNG")
     video = load_video(png.getvalue())
@@ -304,18 +302,18 @@ ERRORS = {
     "folder": (lambda folder: folder, "missing-file"),
     "empty": (lambda folder: b"", "not-media"),
     "text": (lambda folder: b"just words", "not-media"),
-    "sound": (lambda folder: wav(), "not-media"),
+    "audio": (lambda folder: wav(), "not-media"),
     "head alone": (lambda folder: mp4_head(), "corrupt-video"),
     "half a video": (lambda folder: avi(numbered(20))[:300], "corrupt-video"),
     "no frames": (lambda folder: numbered(0), "invalid-pixels"),
     "empty list": (lambda folder: [], "invalid-pixels"),
-    "one picture": (lambda folder: numbered(1)[0], "invalid-pixels"),
+    "one image": (lambda folder: numbered(1)[0], "invalid-pixels"),
     "five dimensions": (lambda folder: numbered(4)[None], "invalid-pixels"),
     "two channels": (lambda folder: numbered(4)[..., :2], "invalid-pixels"),
     "NaN": (lambda folder: np.full((2, 4, 4, 3), math.nan), "invalid-pixels"),
     "negative": (lambda folder: -numbered(2).astype(np.float32), "invalid-pixels"),
     "sizes differ": (lambda folder: [numbered(1)[0], numbered(1, 8, 8)[0]], "invalid-pixels"),
-    "missing picture": (lambda folder: [numbered(1)[0], folder / "gone.png"], "missing-file"),
+    "missing image": (lambda folder: [numbered(1)[0], folder / "gone.png"], "missing-file"),
     "string in a list": (lambda folder: ["0001.png"], "unsupported-type"),
 }
 

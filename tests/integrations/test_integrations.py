@@ -97,7 +97,7 @@ def test_langchain_takes_a_name_and_options() -> None:
     assert all(type(value) is float for value in vector)
 
 
-def test_langchain_embeds_pictures(mini: zoo.Embedder, photos: list[Photo], tmp_path: Path) -> None:
+def test_langchain_embeds_images(mini: zoo.Embedder, photos: list[Photo], tmp_path: Path) -> None:
     from zoo.integrations.langchain import ZooEmbeddings
 
     embeddings = ZooEmbeddings(mini)
@@ -153,7 +153,7 @@ def test_llama_index_gives_each_role_its_prompt(prompted: zoo.Embedder) -> None:
     assert embedding.model_name == "text-test"
 
 
-def test_llama_index_embeds_pictures(mini: zoo.Embedder, photos: list[Photo]) -> None:
+def test_llama_index_embeds_images(mini: zoo.Embedder, photos: list[Photo]) -> None:
     from zoo.integrations.llama_index import ZooEmbedding
 
     embedding = ZooEmbedding("zoo-mini")
@@ -164,7 +164,7 @@ def test_llama_index_embeds_pictures(mini: zoo.Embedder, photos: list[Photo]) ->
     assert same(asyncio.run(embedding.aget_image_embedding(str(paths[1]))), expected[1])
 
 
-def test_a_text_model_refuses_pictures(prompted: zoo.Embedder, photos: list[Photo]) -> None:
+def test_a_text_model_refuses_images(prompted: zoo.Embedder, photos: list[Photo]) -> None:
     from zoo.integrations.langchain import ZooEmbeddings
     from zoo.integrations.llama_index import ZooEmbedding
 

@@ -244,8 +244,8 @@ def test_towers_are_refused_where_there_are_none(tmp_path):
     zoo.build_model("gme-test").save_pretrained(tmp_path)
     with pytest.raises(errors.NotOfferedError, match="no towers that can be left out"):
         zoo.load_model(tmp_path, device="cpu", towers=["text"])
-    with pytest.raises(errors.ArgumentError, match="towers are among text, image, video, audio, not 'picture'"):
-        zoo.load_model("embeddinggemma-2", towers=["picture"])
+    with pytest.raises(errors.ArgumentError, match="towers are among text, image, video, audio, not 'photo'"):
+        zoo.load_model("embeddinggemma-2", towers=["photo"])
     with pytest.raises(errors.NotOfferedError, match="no towers"):
         zoo.load_model("zoo-mini", towers=["text"])
 
@@ -403,7 +403,7 @@ def test_audio_that_cannot_be_read_is_an_error_of_its_item(audio, error):
         zoo.build_model("embeddinggemma-test").encode([zoo.Item(audio=audio)])
 
 
-def test_another_rate_and_two_channels_are_the_same_sound():
+def test_another_rate_and_two_channels_are_the_same_audio():
     """A tone at 44.1 kHz in both channels is nearly that at 16 kHz: the rate is that of the processor, not of the file."""
     model = zoo.build_model("embeddinggemma-test")
     time = np.arange(2 * 44_100) / 44_100

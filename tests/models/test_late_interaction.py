@@ -50,7 +50,7 @@ from zoo.publishing.exports import export
 
 BOUND, TELLS = 1e-5, 1e-3
 BASE = "vidore/colqwen2-base"
-# Registered name → who writes a tiny one in its layout, and whether transformers is handed the positions of pictures.
+# Registered name → who writes a tiny one in its layout, and whether transformers is handed the positions of images.
 NATIVE = {
     "colqwen2-v1.0-hf": (write_colqwen2, True),
     "colpali-v1.3": (write_colpali, False),
@@ -157,7 +157,7 @@ def test_another_prompt_in_the_processors_file_is_refused(
     assert torch.equal(zoo.load_model(folder, like=name, ignore=[key]).encode("a cat"), expected)
 
 
-def test_transformers_5_counts_pictures_of_colqwen2_in_one_row(native: Callable[[str], Native]) -> None:
+def test_transformers_5_counts_images_of_colqwen2_in_one_row(native: Callable[[str], Native]) -> None:
     """It computes positions only from ids, which its ColQwen2ForRetrieval keeps back; version 4 gave rows and columns."""
     theirs = native("colqwen2-v1.0-hf")
     one_row = opened_otherwise(theirs.folder, "colqwen2-v1.0-hf", positions="sequential")
@@ -252,7 +252,7 @@ def test_layouts_that_do_not_fit_are_refused(base: Published, native: Callable[[
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_words_and_pictures_are_read_apart(name: str) -> None:
+def test_words_and_images_are_read_apart(name: str) -> None:
     model = zoo.build_model(name)
     with pytest.raises(UnsupportedModalityError, match="apart"):
         model.encode(Item(text="a page about", image=pages()[0]))
@@ -459,18 +459,18 @@ def test_mteb_gets_padded_tokens_and_the_same_scores(model: zoo.Embedder) -> Non
 
 
 def test_the_search_page_ranks_by_late_interaction(model: zoo.Embedder, tmp_path: Path) -> None:
-    """Pictures for words, for a picture, labels, the map and neighbours; numbers are means over the question's tokens."""
+    """Images for words, for an image, labels, the map and neighbours; numbers are means over the question's tokens."""
     pytest.importorskip("gradio")
     from zoo.demos.chooser import Models
-    from zoo.demos.gallery import embed_pictures
+    from zoo.demos.gallery import embed_files
     from zoo.demos.handlers import Search
 
-    from tests.demos.demo_support import folder_pictures
+    from tests.demos.demo_support import folder_images
 
     (tmp_path / "photos").mkdir()
     for number, page in enumerate(pages()):
         page.save(tmp_path / "photos" / f"{number}.png")
-    gallery = embed_pictures(model, folder_pictures(tmp_path / "photos"))
+    gallery = embed_files(model, folder_images(tmp_path / "photos"))
     search = Search(Models(model), gallery, tmp_path / "work", roots=[tmp_path])
     query = model.encode_query(QUERIES[0])
     hits = model.rank(query, pages(), k=3)

@@ -183,10 +183,10 @@ def test_audio_of_any_length_gives_the_processors_frames(models):
     """Silence up to 300 s, as the processor has it, changes nothing that is kept; here audio is filled by a window alone."""
     reader = models["omni-test"].towers[0].encoder.readers["audio"]
     for samples in (481, 4_321, 16_001):
-        sound = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
-        medium = reader.read(zoo.Waveform(sound, RATE))
+        audio = np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
+        medium = reader.read(zoo.Waveform(audio, RATE))
         whole = their_processor().feature_extractor(
-            sound, sampling_rate=RATE, padding="max_length", return_attention_mask=True, return_tensors="pt"
+            audio, sampling_rate=RATE, padding="max_length", return_attention_mask=True, return_tensors="pt"
         )
         real = whole["attention_mask"][0].bool()
         # To the last place: a product over fewer frames may be added up in another order (MKL, by the processor).

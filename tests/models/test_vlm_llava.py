@@ -19,7 +19,7 @@ from tests.encoders.sequence_support import changed, encoder_of
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.reference.llava import PHI35, Published, Row, vectors, write, write_adapter
-from tests.reference.qwen2_vl import QUESTION, SAME, film, items, picture
+from tests.reference.qwen2_vl import QUESTION, SAME, items, make_image, make_video
 from zoo.encoders.sequence import SequenceEncoder
 from zoo.encoders.sequence.processor import open_processor
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
@@ -80,7 +80,7 @@ def unime_onevision(item: Item) -> Row:
 
 
 def unime_v2(item: Item) -> Row:
-    """appply_chat_template of Embedding/src/model_utils.py; pictures pressed to 1344 x 1344 as in utils/utils.py."""
+    """appply_chat_template of Embedding/src/model_utils.py; images pressed to 1344 x 1344 as in utils/utils.py."""
     words = " ".join(part for part in (item.instruction, item.text) if part).strip()
     if not words:
         words = (
@@ -95,8 +95,8 @@ def unime_v2(item: Item) -> Row:
 def _turn(item: Item, words: str) -> Row:
     """LLaVA-OneVision's chat template, one user's turn and the answer's opening."""
     media = ("<image>" if item.image is not None else "") + ("<video>" if item.video is not None else "")
-    films = [item.video] if item.video is not None else []
-    return Row(f"<|im_start|>user {media}\n{words}<|im_end|><|im_start|>assistant\n", _images(item), films)
+    videos = [item.video] if item.video is not None else []
+    return Row(f"<|im_start|>user {media}\n{words}<|im_end|><|im_start|>assistant\n", _images(item), videos)
 
 
 def _images(item: Item) -> list:
@@ -109,7 +109,7 @@ class Family:
 
     folder: str
     row: Callable[[Item], Row]
-    films: str = ""
+    videos: str = ""
     allow_pickle: bool = False
 
 
@@ -118,7 +118,7 @@ FAMILIES = {
     "instructcir-llava-phi35": Family("instructcir", instructcir, allow_pickle=True),
     "unime-llava-1.6-7b": Family("next-mistral", unime),
     "unime-llava-onevision-7b": Family("onevision", unime_onevision),
-    "unime-v2-llava-onevision-8b": Family("onevision", unime_v2, films="short"),
+    "unime-v2-llava-onevision-8b": Family("onevision", unime_v2, videos="short"),
 }
 
 
@@ -156,8 +156,8 @@ def furthest(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize("like", FAMILIES)
 def test_a_folder_gives_the_authors_vectors(like: str, published: dict[str, Published]) -> None:
-    """Whichever side the authors pad on, and we; pictures of different numbers of crops and films in one batch."""
-    some = items(FAMILIES[like].films)
+    """Whichever side the authors pad on, and we; images of different numbers of crops and videos in one batch."""
+    some = items(FAMILIES[like].videos)
     model = opened(published, like)
     ours = model.encode(some)
     for side in ("left", "right"):
@@ -191,16 +191,16 @@ def test_a_wrong_switch_would_show(like: str, changes: dict, published: dict[str
     model = open_with(
         VisionLanguage(), folder, Opening("other", allow_pickle=family.allow_pickle, like=otherwise)
     ).eval()
-    some = [Item(image=picture(2, 160, 30), text="the same in blue")]
+    some = [Item(image=make_image(2, 160, 30), text="the same in blue")]
     assert furthest(model.encode(some), theirs(published, like, some)) > TELLS
 
 
-def test_films_of_any_length_beside_pictures(published: dict[str, Published]) -> None:
+def test_videos_of_any_length_beside_images(published: dict[str, Published]) -> None:
     """Every frame is looked at by itself, so that frames filled with zeros leave no trace."""
     like = "unime-v2-llava-onevision-8b"
-    some = [Item(video=film(1, frames)) for frames in (1, 5, 8)] + [
-        Item(image=picture(0)),
-        Item(video=film(1, 5), text="x"),
+    some = [Item(video=make_video(1, frames)) for frames in (1, 5, 8)] + [
+        Item(image=make_image(0)),
+        Item(video=make_video(1, 5), text="x"),
     ]
     ours = opened(published, like).encode(some)
     assert furthest(ours, theirs(published, like, some)) < BOUND
@@ -220,7 +220,7 @@ def test_phi35_is_turned_by_its_short_factors(published: dict[str, Published], t
 
 @pytest.mark.parametrize("like", FAMILIES)
 def test_a_saved_copy_gives_the_same_vectors(like: str, published: dict[str, Published], tmp_path: Path) -> None:
-    some = items(FAMILIES[like].films)[:6:2]
+    some = items(FAMILIES[like].videos)[:6:2]
     model = opened(published, like)
     again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
     assert torch.equal(again.encode(some), model.encode(some))
@@ -256,12 +256,12 @@ def test_an_old_adapter_is_merged(targets: str, published: dict[str, Published],
     ],
     ids=["none", "without-counts", "before-class-tokens", "wrong"],
 )
-def test_the_backbone_says_how_long_a_picture_is(settings, published: dict[str, Published], tmp_path: Path) -> None:
+def test_the_backbone_says_how_long_an_image_is(settings, published: dict[str, Published], tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     shutil.copytree(published["next-llama3"].folder, folder)
     if settings is not None:
         (folder / "processor_config.json").write_text(json.dumps(settings))
-    some = [Item(image=picture(0)), Item(image=picture(1, 40, 200))]
+    some = [Item(image=make_image(0)), Item(image=make_image(1, 40, 200))]
     ours = zoo.load_model(folder, like="e5-v-llava-next-8b").encode(some)
     assert furthest(ours, theirs(published, "e5-v-llava-next-8b", some)) < BOUND
 
@@ -276,8 +276,8 @@ def test_texts_are_split_as_the_tokenizer_file_says(name: str, published: dict[s
 
 def tiny(kind: str, seed: int = 0) -> SequenceEncoder:
     torch.manual_seed(seed)
-    films = "<video>" if kind == "llava_onevision" else ""
-    reading = {"prompt": "{{ media }}\n{{ text }}:", "backbone": kind, "image": "<image>", "video": films}
+    videos = "<video>" if kind == "llava_onevision" else ""
+    reading = {"prompt": "{{ media }}\n{{ text }}:", "backbone": kind, "image": "<image>", "video": videos}
     return encoder_of(tiny_llava(kind), reading, 2048, processor=llava_processor(kind)).eval()
 
 
@@ -285,12 +285,12 @@ KINDS = ("llava", "llava_next", "llava_onevision")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture_of_any_shape_is_as_long_as_its_features(kind: str) -> None:
+def test_an_image_of_any_shape_is_as_long_as_its_features(kind: str) -> None:
     encoder = tiny(kind)
     generator = np.random.default_rng(0)
     shapes = [(1, 1), (1, 300), (300, 1), (2, 500), (28, 28), (57, 113), *generator.integers(2, 400, (25, 2)).tolist()]
     reader = encoder.readers["image"]
-    visuals = [reader.read(picture(i, *shape)) for i, shape in enumerate(shapes)]
+    visuals = [reader.read(make_image(i, *shape)) for i, shape in enumerate(shapes)]
     with torch.inference_mode():
         order = list(range(len(visuals)))
         features = reader.features(encoder.backbone, reader.collate(visuals), order, [v.tokens for v in visuals])
@@ -302,9 +302,11 @@ def test_a_picture_of_any_shape_is_as_long_as_its_features(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_picture_is_looked_at_once_in_a_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_looked_at_once_in_a_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = tiny(kind)
-    some = [Item(text=text, image=picture(0)) for text in ("red", "blue", "green")] + [Item(image=picture(1, 40, 200))]
+    some = [Item(text=text, image=make_image(0)) for text in ("red", "blue", "green")] + [
+        Item(image=make_image(1, 40, 200))
+    ]
     # A tower sees the whole and four crops of 90 x 60, the whole and three of 40 x 200.
     crops = {"llava": 2, "llava_next": 5 + 4, "llava_onevision": 5 + 4}[kind]
     seen: list[int] = []
@@ -321,10 +323,10 @@ def test_a_picture_is_looked_at_once_in_a_batch(kind: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("kind", KINDS)
 def test_neither_padding_nor_neighbours_change_a_vector(kind: str) -> None:
     encoder = tiny(kind)
-    both = zoo.inputs.item.as_item(Item(parts=[picture(0), "and", picture(3, 120, 40)]))
-    some = [*items()[:6], both, Item(image=picture(4, 300, 20))]
+    both = zoo.inputs.item.as_item(Item(parts=[make_image(0), "and", make_image(3, 120, 40)]))
+    some = [*items()[:6], both, Item(image=make_image(4, 300, 20))]
     if kind == "llava_onevision":
-        some += [Item(video=film(1, frames), text="a film") for frames in (1, 3, 8)]
+        some += [Item(video=make_video(1, frames), text="a video") for frames in (1, 3, 8)]
 
     def last(items: list[Item], side: str) -> Tensor:
         with torch.inference_mode():
@@ -341,15 +343,15 @@ def test_neither_padding_nor_neighbours_change_a_vector(kind: str) -> None:
 
 GOLDEN = [
     ("e5-v-test", Item(text="a cat"), "<|start_header_id|>user<|end_header_id|>\n\na cat\nSummary above sentence in one word: <|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"),
-    ("e5-v-test", Item(image=picture(0)), "<|start_header_id|>user<|end_header_id|>\n\n<image>\nSummary above image in one word: <|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"),
-    ("e5-v-test", Item(image=picture(0), instruction=" Describe this image in one word:"), "<|start_header_id|>user<|end_header_id|>\n\n<image>\n Describe this image in one word:<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"),
-    ("e5-v-test", Item(image=picture(0), text=" change the style of this dress to red", instruction=" Desribe this modified dress in one word based on its style:"), "<|start_header_id|>user<|end_header_id|>\n\n<image> change the style of this dress to red\n Desribe this modified dress in one word based on its style:<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"),
-    ("instructcir-test", Item(image=picture(0)), "<|user|>\n<image>\n Describe this image in one word:<|end|>\n<|assistant|>\n"),
-    ("instructcir-test", Item(image=picture(0), text="make it blue"), '<|user|>\n<image>Modify this image with "make it blue", desribe modified image in one word:<|end|>\n<|assistant|>\n'),
+    ("e5-v-test", Item(image=make_image(0)), "<|start_header_id|>user<|end_header_id|>\n\n<image>\nSummary above image in one word: <|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"),
+    ("e5-v-test", Item(image=make_image(0), instruction=" Describe this image in one word:"), "<|start_header_id|>user<|end_header_id|>\n\n<image>\n Describe this image in one word:<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"),
+    ("e5-v-test", Item(image=make_image(0), text=" change the style of this dress to red", instruction=" Desribe this modified dress in one word based on its style:"), "<|start_header_id|>user<|end_header_id|>\n\n<image> change the style of this dress to red\n Desribe this modified dress in one word based on its style:<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n \n"),
+    ("instructcir-test", Item(image=make_image(0)), "<|user|>\n<image>\n Describe this image in one word:<|end|>\n<|assistant|>\n"),
+    ("instructcir-test", Item(image=make_image(0), text="make it blue"), '<|user|>\n<image>Modify this image with "make it blue", desribe modified image in one word:<|end|>\n<|assistant|>\n'),
     ("unime-test", Item(text=" a cat \n"), "<|im_start|>user \na cat<|im_end|><|im_start|>assistant\n"),
-    ("unime-test", Item(image=picture(0), text="blue", instruction=SAME), f"<|im_start|>user <image>\n{SAME} blue<|im_end|><|im_start|>assistant\n"),
-    ("unime-test", Item(video=film(0), instruction=QUESTION), f"<|im_start|>user <video>\n{QUESTION}<|im_end|><|im_start|>assistant\n"),
-    ("unime-test", Item(video=film(0)), "<|im_start|>user <video>\nDescribe this video in detail.<|im_end|><|im_start|>assistant\n"),
+    ("unime-test", Item(image=make_image(0), text="blue", instruction=SAME), f"<|im_start|>user <image>\n{SAME} blue<|im_end|><|im_start|>assistant\n"),
+    ("unime-test", Item(video=make_video(0), instruction=QUESTION), f"<|im_start|>user <video>\n{QUESTION}<|im_end|><|im_start|>assistant\n"),
+    ("unime-test", Item(video=make_video(0)), "<|im_start|>user <video>\nDescribe this video in detail.<|im_end|><|im_start|>assistant\n"),
 ]  # fmt: skip
 
 
@@ -380,8 +382,8 @@ def hub(hub: LoopbackHub, published: dict[str, Published]) -> LoopbackHub:
     return hub
 
 
-def embed(child: Child, name: str, films: str, **options) -> dict:
-    return child.call("tests.reference.qwen2_vl:embed", name, films=films, **options)
+def embed(child: Child, name: str, videos: str, **options) -> dict:
+    return child.call("tests.reference.qwen2_vl:embed", name, videos=videos, **options)
 
 
 @pytest.mark.slow  # a registered name below goes the same way in the usual run
@@ -389,10 +391,10 @@ def embed(child: Child, name: str, films: str, **options) -> dict:
 def test_a_repository_gives_the_authors_vectors(like: str, child: Child, published: dict[str, Published]) -> None:
     family = FAMILIES[like]
     pickle = {"allow_pickle": True} if family.allow_pickle else {}
-    answer = embed(child, f"hf:{REPOSITORIES[like]} like {like}", family.films, **pickle)
+    answer = embed(child, f"hf:{REPOSITORIES[like]} like {like}", family.videos, **pickle)
     assert "error" not in answer, answer
     ours = torch.tensor(answer["result"]["vectors"])
-    assert furthest(ours, theirs(published, like, items(family.films))) < BOUND
+    assert furthest(ours, theirs(published, like, items(family.videos))) < BOUND
 
 
 def test_a_registered_name_knows_how_it_is_read(child: Child, published: dict[str, Published]) -> None:

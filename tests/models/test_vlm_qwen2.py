@@ -14,8 +14,8 @@ import zoo
 from tests.encoders.sequence_support import changed
 from tests.every import standing_for
 from tests.reference import llava
-from tests.reference.qwen2_authors import FAMILIES, PICTURE, TOKEN, Family, furthest, vlm2vec, write_marvel
-from tests.reference.qwen2_vl import QUESTION, SAME, Published, film, items, picture, write_qwen2_vl
+from tests.reference.qwen2_authors import FAMILIES, IMAGE, TOKEN, Family, furthest, vlm2vec, write_marvel
+from tests.reference.qwen2_vl import QUESTION, SAME, Published, items, make_image, make_video, write_qwen2_vl
 from tests.reference.qwen3_vl import write_qwen3_vl
 from zoo.encoders.sequence import SequenceEncoder, sequence
 from zoo.formats.layout import Opening, open_with
@@ -56,7 +56,7 @@ ALIKE = {"gme-qwen2vl-2b", "rzenembed-qwen2vl-7b", "vlm2vec-qwen2vl-7b", "lamra-
 def test_a_folder_gives_the_authors_vectors(like: str, published: Callable[[Family], Published]) -> None:
     """Whichever side the authors pad on, and we."""
     family = FAMILIES[like]
-    some = items(family.films)
+    some = items(family.videos)
     model = opened(published(family), like)
     ours = model.encode(some)
     for side in ("left", "right"):
@@ -72,7 +72,7 @@ def test_saved_and_opened_again_they_are_the_same(
     like: str, published: Callable[[Family], Published], tmp_path: Path
 ) -> None:
     """Added tokens are there once, and the folder says by itself how it is read."""
-    some = items(FAMILIES[like].films)
+    some = items(FAMILIES[like].videos)
     model = opened(published(FAMILIES[like]), like)
     again = zoo.load_model(model.save_pretrained(tmp_path / "saved"))
     assert furthest(again.encode(some), model.encode(some)) < BOUND
@@ -108,14 +108,14 @@ def opened_otherwise(published: Published, like: str, **changes) -> zoo.Embedder
 )
 def test_a_wrong_switch_would_show(like: str, changes: dict, published: Callable[[Family], Published]) -> None:
     family = FAMILIES[like]
-    item = [Item(image=picture(2, 160, 30), text="the same in blue", instruction=SAME)]
+    item = [Item(image=make_image(2, 160, 30), text="the same in blue", instruction=SAME)]
     theirs = family.vectors(published(family), item)
     assert furthest(opened_otherwise(published(family), like, **changes).encode(item), theirs) > TELLS
 
 
-def test_a_tiny_picture_is_enlarged_as_the_authors_do(published: Callable[[Family], Published]) -> None:
+def test_a_tiny_image_is_enlarged_as_the_authors_do(published: Callable[[Family], Published]) -> None:
     family = FAMILIES["vlm2vec-v2-qwen2vl-2b"]
-    base, tiny = published(family), picture(7, 20, 90)
+    base, tiny = published(family), make_image(7, 20, 90)
     model = opened(base, family.like)
     assert furthest(model.encode([tiny]), family.vectors(base, [Item(image=tiny.resize((56, 56)))])) < BOUND
     assert furthest(model.encode([tiny]), family.vectors(base, [Item(image=tiny)])) > TELLS
@@ -131,7 +131,7 @@ def tiny(name: str) -> SequenceEncoder:
 
 
 def once(ids: list[int]) -> list[int]:
-    """Each picture and film as long as one token."""
+    """Each image and video as long as one token."""
     pads = [byte_specials()[token] for token in ("<|image_pad|>", "<|video_pad|>")]
     return [token for i, token in enumerate(ids) if token not in pads or i == 0 or ids[i - 1] != token]
 
@@ -147,31 +147,31 @@ def byte_ids(text: str) -> list[int]:
     return ids
 
 
-BOTH = Item(text="the same in blue", image=picture(0), instruction=SAME)
+BOTH = Item(text="the same in blue", image=make_image(0), instruction=SAME)
 GOLDEN = [
     ("gme-qwen2vl-2b", Item(text="a"), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
-    ("gme-qwen2vl-2b", Item(image=picture(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("gme-qwen2vl-2b", Item(image=make_image(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("gme-qwen2vl-2b", Item(text="a", instruction="No stop"), "<|im_start|>system\nNo stop<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
-    ("gme-qwen2vl-2b", Item(parts=[picture(0), "a", picture(1), "b"]), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}a{PICTURE}b<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
-    ("gme-qwen2vl-2b", BOTH, f"<|im_start|>system\n{SAME}<|im_end|>\n<|im_start|>user\n{PICTURE}the same in blue<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("gme-qwen2vl-2b", Item(parts=[make_image(0), "a", make_image(1), "b"]), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}a{IMAGE}b<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("gme-qwen2vl-2b", BOTH, f"<|im_start|>system\n{SAME}<|im_end|>\n<|im_start|>user\n{IMAGE}the same in blue<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("vlm2vec-v2-qwen2vl-2b", Item(text="a cat"), "a cat"),
     ("vlm2vec-v2-qwen2vl-2b", Item(text="a cat", instruction=QUESTION), f"{QUESTION} a cat"),
-    ("vlm2vec-v2-qwen2vl-2b", Item(image=picture(0)), "<|image_pad|> "),
+    ("vlm2vec-v2-qwen2vl-2b", Item(image=make_image(0)), "<|image_pad|> "),
     ("vlm2vec-v2-qwen2vl-2b", BOTH, f"<|image_pad|> {SAME} the same in blue"),
-    ("vlm2vec-v2-qwen2vl-2b", Item(image=picture(0), text="q\n", instruction="\nAnswer:"), "<|image_pad|>\nAnswer: q\n"),
-    ("vlm2vec-v2-qwen2vl-2b", Item(video=film(0), instruction="Understand it. "), "<|video_pad|> Understand it. "),
+    ("vlm2vec-v2-qwen2vl-2b", Item(image=make_image(0), text="q\n", instruction="\nAnswer:"), "<|image_pad|>\nAnswer: q\n"),
+    ("vlm2vec-v2-qwen2vl-2b", Item(video=make_video(0), instruction="Understand it. "), "<|video_pad|> Understand it. "),
     ("u-marvel-qwen2vl-7b", Item(text="a"), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"),
-    ("u-marvel-qwen2vl-7b", Item(image=picture(0), instruction="Find it."), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}<instruction_start>Find it.<instruction_end>.<|im_end|>\n<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"),
-    ("u-marvel-qwen2vl-7b", BOTH, f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}<instruction_start>{SAME}<instruction_end> the same in blue<|im_end|>\n<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"),
-    ("rzenembed-qwen2vl-7b", BOTH, f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}{SAME}the same in blue<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
-    ("rzenembed-qwen2vl-7b", Item(video=film(0, 2)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}{PICTURE}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
-    ("ops-mm-embedding-v1-2b", Item(video=film(0, 2), text="a"), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}{PICTURE}a<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("u-marvel-qwen2vl-7b", Item(image=make_image(0), instruction="Find it."), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}<instruction_start>Find it.<instruction_end>.<|im_end|>\n<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"),
+    ("u-marvel-qwen2vl-7b", BOTH, f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}<instruction_start>{SAME}<instruction_end> the same in blue<|im_end|>\n<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n"),
+    ("rzenembed-qwen2vl-7b", BOTH, f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}{SAME}the same in blue<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("rzenembed-qwen2vl-7b", Item(video=make_video(0, 2)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}{IMAGE}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("ops-mm-embedding-v1-2b", Item(video=make_video(0, 2), text="a"), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}{IMAGE}a<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("lamra-ret-qwen2vl-7b", Item(text="a"), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na\nSummarize above sentence in one word: <|im_end|>\n<|im_start|>assistant\n"),
-    ("lamra-ret-qwen2vl-7b", Item(image=picture(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}\nSummarize above image in one word: <|im_end|>\n<|im_start|>assistant\n"),
-    ("lamra-ret-qwen2vl-7b", BOTH, f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}{SAME} the same in blue\nSummarize above image and sentence in one word: <|im_end|>\n<|im_start|>assistant\n"),
+    ("lamra-ret-qwen2vl-7b", Item(image=make_image(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}\nSummarize above image in one word: <|im_end|>\n<|im_start|>assistant\n"),
+    ("lamra-ret-qwen2vl-7b", BOTH, f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}{SAME} the same in blue\nSummarize above image and sentence in one word: <|im_end|>\n<|im_start|>assistant\n"),
     ("unite-base-qwen2vl-2b", Item(text="a"), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\na\nSummary above sentence in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
-    ("unite-base-qwen2vl-2b", Item(video=film(0)), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>\nSummary above video in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
-    ("unite-base-qwen2vl-2b", Item(text="a", image=picture(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{PICTURE}a\nSummary above sentence and image in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("unite-base-qwen2vl-2b", Item(video=make_video(0)), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>\nSummary above video in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
+    ("unite-base-qwen2vl-2b", Item(text="a", image=make_image(0)), f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{IMAGE}a\nSummary above sentence and image in one word:<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"),
     ("b3-qwen2vl-2b", Item(text="dog", instruction=zoo.get_spec("b3-qwen2vl-2b").prompts["label"]), "Represent the class label: dog"),
 ]  # fmt: skip
 
@@ -188,7 +188,7 @@ def test_prompts_to_the_letter(name: str, item: Item, text: str) -> None:
 
 
 def test_vlm2vec_on_llava_next(tmp_path: Path) -> None:
-    """The same prompt around "<image>", behind the beginning that the tokenizer puts there; pictures of any size."""
+    """The same prompt around "<image>", behind the beginning that the tokenizer puts there; images of any size."""
     text = {"model_type": "mistral", "rope_theta": 1000000.0, "sliding_window": None}
     published = llava.write(tmp_path / "llava", "llava_next", "llama", text)
     some = items()

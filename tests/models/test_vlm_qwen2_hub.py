@@ -92,7 +92,7 @@ def test_a_registered_name(child: Child, base: Published, hub: LoopbackHub) -> N
 def test_an_adapter_by_name(name: str, child: Child, adapters: dict[str, Published], base: Published) -> None:
     """On the base that it names, merged; a merged copy beside it is neither fetched nor read."""
     family = FAMILIES["vlm2vec-v2-qwen2vl-2b"]
-    vectors = by_name(child, f"hf:org/{name}", like=family.like, films="all")
+    vectors = by_name(child, f"hf:org/{name}", like=family.like, videos="all")
     assert furthest(vectors, family.vectors(adapters[name], items("all"))) < BOUND
     assert furthest(vectors, family.vectors(base, items("all"))) > TELLS
 

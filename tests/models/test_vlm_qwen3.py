@@ -22,16 +22,16 @@ from tests.encoders.sequence_support import changed
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.reference.jina_v4 import TASKS, Jina, write_jina
-from tests.reference.qwen2_vl import QUESTION, SAME, Published, film, items, last, picture
+from tests.reference.qwen2_vl import QUESTION, SAME, Published, items, last, make_image, make_video
 from tests.reference.qwen3_vl import (
     SHORT,
     Row,
     Seen,
     one_by_one,
     see_fetched,
-    see_film,
+    see_frames,
+    see_image,
     see_list,
-    see_picture,
     states,
     write_qwen3_vl,
     write_wemm,
@@ -54,7 +54,7 @@ REPOS = {QWEN3VL: "Qwen/Qwen3-VL-Embedding-2B", WEMM: "tencent/WeMM-Embedding-9B
 
 def clip(seconds: float = 3.0, rate: int = 10) -> bytes:
     """An animation with times, each frame another."""
-    frames = [Image.fromarray(frame) for frame in film(7, int(seconds * rate), 64, 40)]
+    frames = [Image.fromarray(frame) for frame in make_video(7, int(seconds * rate), 64, 40)]
     file = io.BytesIO()
     frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], duration=1000 // rate, lossless=True, loop=0)
     return file.getvalue()
@@ -72,7 +72,7 @@ def see_video(video: np.ndarray | bytes, fps: float, *, total: float, own: tuple
     count = int(min(max(len(every) / 10 * fps, 4), 64, len(every))) // 2 * 2
     taken = torch.linspace(0, len(every) - 1, count).round().long().tolist()
     frames, times = np.stack([every[i] for i in taken]), [i / 10 for i in taken]
-    return see_film(frames, times, 128 * TOKEN, 768 * TOKEN, total, own)
+    return see_frames(frames, times, 128 * TOKEN, 768 * TOKEN, total, own)
 
 
 def qwen3_vl(item: Item) -> Row:
@@ -80,14 +80,14 @@ def qwen3_vl(item: Item) -> Row:
     instruction = (item.instruction or "").strip()
     if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
         instruction += "."
-    pictures = [see_picture(item.image, (4 * TOKEN, 1800 * TOKEN))] if item.image is not None else []
-    films = []
+    images = [see_image(item.image, (4 * TOKEN, 1800 * TOKEN))] if item.image is not None else []
+    videos = []
     if item.video is not None:
-        films = [see_video(item.video, 1.0, total=7680 * TOKEN)]
-    content = "".join(seen.words for seen in (*films, *pictures)) + (item.text or "")
+        videos = [see_video(item.video, 1.0, total=7680 * TOKEN)]
+    content = "".join(seen.words for seen in (*videos, *images)) + (item.text or "")
     system = instruction or "Represent the user's input."
     prompt = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
-    return Row(prompt, pictures, films)
+    return Row(prompt, images, videos)
 
 
 WEMM_PIXELS = (4 * TOKEN, 16384 * TOKEN), (64 * TOKEN, 16384 * TOKEN)  # of qwen-vl-utils, then of the processor's files
@@ -95,27 +95,27 @@ WEMM_PIXELS = (4 * TOKEN, 16384 * TOKEN), (64 * TOKEN, 16384 * TOKEN)  # of qwen
 
 def wemm(item: Item) -> Row:
     """One turn without a generation prompt, as its tokenizer leaves it: no line break at the end of what stands between marks."""
-    pictures = [see_fetched(item.image, *WEMM_PIXELS)] if item.image is not None else []
-    films = []
+    images = [see_fetched(item.image, *WEMM_PIXELS)] if item.image is not None else []
+    videos = []
     if item.video is not None:
-        films = [see_video(item.video, 2.0, total=115_200 * TOKEN, own=(4 * TOKEN, 24576 * TOKEN))]
+        videos = [see_video(item.video, 2.0, total=115_200 * TOKEN, own=(4 * TOKEN, 24576 * TOKEN))]
     words = " ".join(part for part in (item.instruction, item.text) if part).removesuffix("\n")
-    start = "<|im_start|>user" if pictures else "<|im_start|>user\n"
-    content = "".join(seen.words for seen in (*pictures, *films)) + words
-    return Row(f"{start}{content}<|im_end|><embedding>", pictures, films)
+    start = "<|im_start|>user" if images else "<|im_start|>user\n"
+    content = "".join(seen.words for seen in (*images, *videos)) + words
+    return Row(f"{start}{content}<|im_end|><embedding>", images, videos)
 
 
 ROWS: dict[str, Callable[[Item], Row]] = {QWEN3VL: qwen3_vl, WEMM: wemm}
 
 
 def all_items() -> list[Item]:
-    """With films of odd and even lengths, one with times, and an instruction that ends in no punctuation."""
+    """With videos of odd and even lengths, one with times, and an instruction that ends in no punctuation."""
     return [
         *items(),
         Item(text="a red bicycle", instruction=" Find the bicycle "),
         Item(text="a red bicycle", instruction="It costs 3 €"),
-        Item(video=film(3, 4)),
-        Item(video=film(4, 3), text="someone runs", instruction="Find the clip:"),
+        Item(video=make_video(3, 4)),
+        Item(video=make_video(4, 3), text="someone runs", instruction="Find the clip:"),
         Item(video=clip(), text="someone runs"),
     ]
 
@@ -175,7 +175,7 @@ def test_unequal_lengths_in_a_batch_change_nothing(
     like: str, written: dict[str, Published], models: dict[str, zoo.Embedder]
 ) -> None:
     """Qwen3.5's layers of linear attention carry a state from token to token, and must carry none from the padding."""
-    some = [Item(text="a"), Item(text="words " * 90), Item(image=picture(0), text="b"), Item(text="x y " * 35)]
+    some = [Item(text="a"), Item(text="words " * 90), Item(image=make_image(0), text="b"), Item(text="x y " * 35)]
     alone = torch.stack([nn.functional.normalize(row[-1], dim=-1) for row in one_by_one(written[like], [ROWS[like](item) for item in some])])  # fmt: skip
     tower = models[like].towers[0]
     for side in ("left", "right"):
@@ -202,9 +202,9 @@ def test_unequal_lengths_in_a_batch_change_nothing(
     ],
 )
 def test_a_wrong_switch_would_show(like: str, changes: dict, written: dict[str, Published]) -> None:
-    item = Item(image=picture(2, 160, 30), text="the same in blue", instruction="Find it in blue")
+    item = Item(image=make_image(2, 160, 30), text="the same in blue", instruction="Find it in blue")
     if "frame_pixels" in changes:
-        item = Item(video=film(3, 4))
+        item = Item(video=make_video(3, 4))
     row = ROWS[like](item)
     hidden, _, mask = states(written[like], [row])
     assert furthest(read_otherwise(written[like], like, **changes).encode([item]), last(hidden, mask)) > TELLS
@@ -225,10 +225,12 @@ def test_what_the_tokenizer_adds_at_the_end_is_pooled(written: dict[str, Publish
     assert furthest(zoo.load_model(folder, like=QWEN3VL).encode(["a red bicycle"]), last(hidden, mask)) < BOUND
 
 
-def test_films_come_before_pictures(models: dict[str, zoo.Embedder], written: dict[str, Published]) -> None:
-    """Qwen3-VL-Embedding puts films first, whatever their order; both kinds have features of inner layers."""
-    item = Item(parts=[picture(0), Item(video=film(3, 4)), "both"])
-    hidden, _, mask = states(written[QWEN3VL], [qwen3_vl(Item(image=picture(0), video=film(3, 4), text="both"))])
+def test_videos_come_before_images(models: dict[str, zoo.Embedder], written: dict[str, Published]) -> None:
+    """Qwen3-VL-Embedding puts videos first, whatever their order; both kinds have features of inner layers."""
+    item = Item(parts=[make_image(0), Item(video=make_video(3, 4)), "both"])
+    hidden, _, mask = states(
+        written[QWEN3VL], [qwen3_vl(Item(image=make_image(0), video=make_video(3, 4), text="both"))]
+    )
     assert furthest(models[QWEN3VL].encode([item]), last(hidden, mask)) < BOUND
 
 
@@ -248,10 +250,10 @@ def small(written: dict[str, Published]) -> zoo.Embedder:
 def test_frames_keep_to_both_budgets(
     small: zoo.Embedder, frames: int, width: int, height: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The budget of one frame, of the whole film, enlarging, odd numbers: as many tokens and the same pixels as theirs."""
+    """The budget of one frame, of the whole video, enlarging, odd numbers: as many tokens and the same pixels as theirs."""
     monkeypatch.setattr(utils, "VIDEO_MIN_TOKEN_NUM", SMALL["frame_pixels"][0] // TOKEN)
     monkeypatch.setattr(utils, "VIDEO_MAX_TOKEN_NUM", SMALL["frame_pixels"][1] // TOKEN)
-    pixels = film(1, frames, width, height)
+    pixels = make_video(1, frames, width, height)
     theirs = see_list(pixels, total_pixels=SMALL["total_pixels"])
     ours = small.towers[0].encoder.readers["video"].read(pixels)
     assert ours.place == theirs.words
@@ -259,8 +261,8 @@ def test_frames_keep_to_both_budgets(
     assert furthest(ours.inputs["pixel_values_videos"], theirs.patches) < BOUND
 
 
-def test_long_films_are_cut_to_64_frames(small: zoo.Embedder) -> None:
-    seen = small.towers[0].encoder.readers["video"].read(film(1, 200, 32, 32))
+def test_long_videos_are_cut_to_64_frames(small: zoo.Embedder) -> None:
+    seen = small.towers[0].encoder.readers["video"].read(make_video(1, 200, 32, 32))
     assert seen.inputs["video_grid_thw"][0, 0] == 32
 
 
@@ -283,30 +285,30 @@ def test_the_rule_for_line_breaks_is_kept(
 
 
 def test_interleaved_items_keep_their_order(models: dict[str, zoo.Embedder], written: dict[str, Published]) -> None:
-    seen = [see_fetched(picture(i), *WEMM_PIXELS) for i in (0, 1)]
+    seen = [see_fetched(make_image(i), *WEMM_PIXELS) for i in (0, 1)]
     prompt = f"<|im_start|>user\nfirst{seen[0].words}then{seen[1].words}<|im_end|><embedding>"
     hidden, _, mask = states(written[WEMM], [Row(prompt, seen)])
-    assert furthest(models[WEMM].encode([Item(parts=["first", picture(0), "then", picture(1)])]), last(hidden, mask)) < BOUND  # fmt: skip
+    assert furthest(models[WEMM].encode([Item(parts=["first", make_image(0), "then", make_image(1)])]), last(hidden, mask)) < BOUND  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- jina-embeddings-v4
 
 DESCRIBE = "<|im_start|>user\n{}Describe the image.<|im_end|>\n"
 WORDS = ["a red bicycle", "Two DOGS playing in the snow, " * 6, "def f(x):\n    return x"]
-PICTURES = [picture(0), picture(1, 40, 200)]
+IMAGES = [make_image(0), make_image(1, 40, 200)]
 
 
 def jina_rows(prefix: str) -> list[Row]:
-    seen = [see_picture(image, (3136, 602112), patch=14) for image in PICTURES]
+    seen = [see_image(image, (3136, 602112), patch=14) for image in IMAGES]
     return [*(Row(f"{prefix}{text}") for text in WORDS), *(Row(DESCRIBE.format(one.words), [one]) for one in seen)]
 
 
 def jina_vectors(published: Jina, prefix: str) -> Tensor:
-    """The mean of all tokens of a text, and of a picture's tokens with the marks around them (get_single_vector_embeddings)."""
+    """The mean of all tokens of a text, and of an image's tokens with the marks around them (get_single_vector_embeddings)."""
     vectors = []
     for row in jina_rows(prefix):
         (hidden,), (ids,), _ = states(published, [row])
-        if row.pictures:
+        if row.images:
             first, end = (int((ids == published.id(f"<|vision_{mark}|>")).nonzero()) for mark in ("start", "end"))
             hidden = hidden[first : end + 1]
         vectors.append(hidden.mean(0))
@@ -316,14 +318,14 @@ def jina_vectors(published: Jina, prefix: str) -> Tensor:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("role", ["query", "document"])
 def test_each_task_of_jina(task: str, role: str, written: dict[str, Published]) -> None:
-    """Texts and pictures in one batch; both sides of text-matching are queries."""
+    """Texts and images in one batch; both sides of text-matching are queries."""
     like = JINA if task == "retrieval" else f"{JINA}-{task}"
     model = zoo.load_model(written[JINA].folder, like=like)
-    ours = model.encode([*WORDS, *PICTURES], prompt=model.spec.prompts[role])
+    ours = model.encode([*WORDS, *IMAGES], prompt=model.spec.prompts[role])
     prefix = "Passage: " if role == "document" and task != "text-matching" else "Query: "
     assert furthest(ours, jina_vectors(written[JINA].of(task), prefix)) < BOUND
     if role == "query":
-        assert furthest(ours, model.encode([*WORDS, *PICTURES])) < BOUND
+        assert furthest(ours, model.encode([*WORDS, *IMAGES])) < BOUND
         for other in set(TASKS) - {task}:
             assert furthest(ours, jina_vectors(written[JINA].of(other), prefix)) > TELLS
 
@@ -335,7 +337,7 @@ def test_a_vector_for_every_token(written: dict[str, Published], models: dict[st
         bare = nn.functional.normalize(
             written[JINA].projector(one_by_one(published, jina_rows("Passage: "))[0]), dim=-1
         )
-    ours = models[MULTI].encode([*WORDS, *PICTURES], prompt="Passage: ")
+    ours = models[MULTI].encode([*WORDS, *IMAGES], prompt="Passage: ")
     assert max(furthest(a, b) for a, b in zip(ours, theirs, strict=True)) < BOUND
     assert furthest(ours[0], bare) > TELLS  # the projection has its own part of the adapter
     assert models[MULTI].spec.dim == 128
@@ -353,20 +355,20 @@ def test_a_vector_for_every_token(written: dict[str, Published], models: dict[st
     ],
 )
 def test_a_wrong_switch_of_jina_would_show(changes: dict, written: dict[str, Published]) -> None:
-    ours = read_otherwise(written[JINA], JINA, **changes).encode(PICTURES)
+    ours = read_otherwise(written[JINA], JINA, **changes).encode(IMAGES)
     assert furthest(ours, jina_vectors(written[JINA].of("retrieval"), "Query: ")[-2:]) > TELLS
 
 
-def test_words_and_pictures_are_read_apart(models: dict[str, zoo.Embedder]) -> None:
+def test_words_and_images_are_read_apart(models: dict[str, zoo.Embedder]) -> None:
     with pytest.raises(UnsupportedModalityError, match="not both in one item"):
-        models[JINA].encode([Item(text="a", image=picture(0))])
+        models[JINA].encode([Item(text="a", image=make_image(0))])
 
 
 def test_saved_and_loaded_again(models: dict[str, zoo.Embedder], tmp_path: Path) -> None:
     """Merged: the folder of adapters is needed no more."""
     for name in (JINA, MULTI):
         again = zoo.load_model(models[name].save_pretrained(tmp_path / name))
-        for a, b in zip(again.encode(PICTURES), models[name].encode(PICTURES), strict=True):
+        for a, b in zip(again.encode(IMAGES), models[name].encode(IMAGES), strict=True):
             assert torch.equal(a, b)
 
 
@@ -424,7 +426,7 @@ def test_by_a_registered_name(like: str, child: Child, hub: LoopbackHub, models:
 
 
 def test_a_repository_without_a_kind_is_refused(written: dict[str, Published]) -> None:
-    """Also where modules.json is there: it does not say how pictures are read."""
+    """Also where modules.json is there: it does not say how images are read."""
     with pytest.raises(UnrecognisedCheckpointError, match="like="):
         zoo.load_model(written[QWEN3VL].folder)
 
@@ -441,17 +443,17 @@ def rendered(name: str, item: Item) -> str:
     return text
 
 
-PICTURE, FRAME = ("<|vision_start|><|{}_pad|><|vision_end|>".format(kind) for kind in ("image", "video"))  # noqa: UP032
+IMAGE, FRAME = ("<|vision_start|><|{}_pad|><|vision_end|>".format(kind) for kind in ("image", "video"))  # noqa: UP032
 GOLDEN = [
     ("qwen3vl-test", Item(text="a"), "<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"),
-    ("qwen3vl-test", Item(text="a", image=picture(0), instruction="Find it"), f"<|im_start|>system\nFind it.<|im_end|>\n<|im_start|>user\n{PICTURE}a<|im_end|>\n<|im_start|>assistant\n"),
-    ("qwen3vl-test", Item(video=film(0, 4)), f"<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n<0.2 seconds>{FRAME}<1.2 seconds>{FRAME}<|im_end|>\n<|im_start|>assistant\n"),
+    ("qwen3vl-test", Item(text="a", image=make_image(0), instruction="Find it"), f"<|im_start|>system\nFind it.<|im_end|>\n<|im_start|>user\n{IMAGE}a<|im_end|>\n<|im_start|>assistant\n"),
+    ("qwen3vl-test", Item(video=make_video(0, 4)), f"<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n<0.2 seconds>{FRAME}<1.2 seconds>{FRAME}<|im_end|>\n<|im_start|>assistant\n"),
     ("wemm-test", Item(text="a", instruction=QUESTION), f"<|im_start|>user\n{QUESTION} a<|im_end|><embedding>"),
-    ("wemm-test", Item(image=picture(0), instruction=SAME), f"<|im_start|>user\n{PICTURE}{SAME}<|im_end|><embedding>"),
-    ("wemm-test", Item(parts=["a", picture(0), "b"], instruction=SAME), f"<|im_start|>user\n{SAME} a{PICTURE}b<|im_end|><embedding>"),
+    ("wemm-test", Item(image=make_image(0), instruction=SAME), f"<|im_start|>user\n{IMAGE}{SAME}<|im_end|><embedding>"),
+    ("wemm-test", Item(parts=["a", make_image(0), "b"], instruction=SAME), f"<|im_start|>user\n{SAME} a{IMAGE}b<|im_end|><embedding>"),
     ("jina-v4-test", Item(text="a"), "Query: a"),
     ("jina-v4-test", Item(text="a", instruction="Passage: "), "Passage: a"),
-    ("jina-v4-test", Item(image=picture(0)), f"<|im_start|>user\n{PICTURE}Describe the image.<|im_end|>\n"),
+    ("jina-v4-test", Item(image=make_image(0)), f"<|im_start|>user\n{IMAGE}Describe the image.<|im_end|>\n"),
 ]  # fmt: skip
 
 

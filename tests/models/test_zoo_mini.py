@@ -55,7 +55,7 @@ def test_built_shape_takes_the_packaged_weights(model):
 
 
 def test_words_know_their_neighbours(model):
-    """What the distilled text tower must know without any picture."""
+    """What the distilled text tower must know without any image."""
     near = {
         "kitty": "cat",
         "something to drink": "juice",

@@ -95,8 +95,8 @@ def test_tensors_that_do_not_fit_are_refused(tiny, tmp_path, spoil, said):
 
 def test_a_folder_without_its_tensors_or_calibration_is_refused(tiny, tmp_path):
     changed(tiny, tmp_path)
-    (tmp_path / FACTS).write_text('{"calibration": {"sound>image": {}}}')
-    with pytest.raises(UnrecognisedCheckpointError, match="sound>image"):
+    (tmp_path / FACTS).write_text('{"calibration": {"audio>image": {}}}')
+    with pytest.raises(UnrecognisedCheckpointError, match="audio>image"):
         lay_over(tiny, tmp_path)
     (tmp_path / FACTS).write_text("[]")
     with pytest.raises(UnrecognisedCheckpointError, match="not a JSON object"):

@@ -69,8 +69,8 @@ def test_a_saved_copy_stands_alone(model, tmp_path):
     state = copy.state_dict()
     assert all(tensor.equal(state[name]) for name, tensor in model.state_dict().items())
     assert (copy.calibration, copy.spec.pages) == (model.calibration, "text")
-    sound = Item(audio=Waveform(np.sin(np.arange(16_000) / 9).astype(np.float32), 16_000))
-    assert copy.encode(sound).equal(model.encode(sound))
+    audio = Item(audio=Waveform(np.sin(np.arange(16_000) / 9).astype(np.float32), 16_000))
+    assert copy.encode(audio).equal(model.encode(audio))
 
 
 def test_a_folder_that_lacks_a_tensor_or_copies_what_is_not_there_is_refused(tmp_path):

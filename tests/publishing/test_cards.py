@@ -333,12 +333,12 @@ class TestVisionLanguage:
     def test_how_it_reads_stands_in_the_card(self, spec):
         facts = cards.find(card_of(spec), "facts")
         rows, shapes = cards.reading_rows(spec), cards.sequences(spec)
-        assert {"backbone", "positions", "attention", "vector", "pictures", "instruction"} <= set(rows)
+        assert {"backbone", "positions", "attention", "vector", "images", "instruction"} <= set(rows)
         for row, words in rows.items():
             assert f"- {row}: {words}" in facts
         for kind, words in shapes.items():
             assert f"- {kind}: `{words}`" in facts
-        assert ("films" in rows) == ("video" in spec.modalities)
+        assert ("videos" in rows) == ("video" in spec.modalities)
         assert any("{instruction}" in words for words in shapes.values())
         assert split(card_of(spec))[0]["pipeline_tag"] == (
             "visual-document-retrieval" if spec.similarity == "maxsim" else "feature-extraction"
@@ -349,10 +349,10 @@ class TestVisionLanguage:
         shapes = cards.sequences(zoo.get_spec("gme-qwen2vl-2b"))
         head = "<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n<|im_start|>user\\n"
         tail = "<|im_end|>\\n<|im_start|>assistant\\n<|endoftext|>"
-        picture = "<|vision_start|><|image_pad|><|vision_end|>"
+        image = "<|vision_start|><|image_pad|><|vision_end|>"
         assert shapes["text"] == f"'{head}{{text}}{tail}'"
-        assert shapes["picture and text"] == f"'{head}{picture}{{text}}{tail}'"
-        assert "system\\n{instruction}<|im_end|>" in shapes["picture and text, with an instruction"]
+        assert shapes["image and text"] == f"'{head}{image}{{text}}{tail}'"
+        assert "system\\n{instruction}<|im_end|>" in shapes["image and text, with an instruction"]
         assert cards.sequences(zoo.get_spec("vlm2vec-v2-qwen2vl-2b"))["text"] == "'{text}'"
         assert cards.sequences(zoo.get_spec("clip-test")) == {}
         assert cards.reading_rows(zoo.get_spec("clip-test")) == {}
@@ -365,8 +365,8 @@ class TestVisionLanguage:
         assert "deepstack" in rows
         rows = cards.reading_rows(zoo.get_spec("qwen3vl-embedding-2b"))
         assert "row and a column" in rows["positions"]
-        assert "4,096 and 1,843,200 pixels" in rows["pictures"]
-        assert rows["films"].startswith("1 frame a second, at most 64; each frame resized")
+        assert "4,096 and 1,843,200 pixels" in rows["images"]
+        assert rows["videos"].startswith("1 frame a second, at most 64; each frame resized")
         assert "deepstack" not in rows
         assert "full stop" in rows["instruction"]
 

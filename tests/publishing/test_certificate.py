@@ -47,7 +47,7 @@ def test_golden_inputs_are_those_of_the_packaged_certificate():
 
 def test_golden_inputs_cover_every_modality_and_only_what_is_read():
     everything = golden.golden_inputs([ALL], 64, ["query"])
-    assert {g.kind for g in everything} == {"text", "picture", "resized picture", "sound", "film", "regions"}
+    assert {g.kind for g in everything} == {"text", "image", "resized image", "audio", "video", "regions"}
     assert len({g.sha256 + str(g.prompt) for g in everything}) == len(everything), "two are the same"
     for g in everything:
         samples = None if g.item.audio is None else g.item.audio.samples
@@ -59,7 +59,7 @@ def test_golden_inputs_cover_every_modality_and_only_what_is_read():
             assert np.abs(samples).max() <= 1
     assert {g.kind for g in golden.golden_inputs([frozenset({"text"})], None)} == {"text"}
     apart = golden.golden_inputs([frozenset({"text"}), frozenset({"image"})], 64)
-    assert all(len(g.item.modalities) == 1 for g in apart), "dual towers read no picture with a text"
+    assert all(len(g.item.modalities) == 1 for g in apart), "dual towers read no image with a text"
 
 
 def test_the_sine_table_is_a_sine():
@@ -78,7 +78,7 @@ def test_every_family_passes_with_every_loader(name: str, tmp_path: Path):
     assert report.certified
     ran = {row.loader for row in report.rows if row.passed}
     assert ran == {loader for loader, reason in exported.loaders.items() if not reason}
-    exact = [row.difference for row in report.rows if row.kind != "resized picture"]
+    exact = [row.difference for row in report.rows if row.kind != "resized image"]
     assert max(exact) < 1e-5
 
 
@@ -123,7 +123,7 @@ def test_another_resize_is_named(copy: Path):
     (copy / "config.json").write_text(json.dumps(config))
     report = certificate.verify(copy, loaders=["zoo"], **QUICK)
     assert "preprocessing" in report.reason
-    assert any(row.passed is False and row.kind == "picture" for row in report.rows)
+    assert any(row.passed is False and row.kind == "image" for row in report.rows)
     assert all(row.passed for row in report.rows if row.kind == "text")
 
 
@@ -247,7 +247,7 @@ def test_a_library_that_resizes_otherwise_departs(copy: Path):
     path.write_text(json.dumps(config))
     report = certificate.verify(copy, loaders=["zoo", "open_clip"], dtypes=("float32",), batch_sizes=(32,))
     departs = {(row.loader, row.kind) for row in report.rows if row.passed is False}
-    assert departs == {("open_clip", "resized picture")}
+    assert departs == {("open_clip", "resized image")}
 
 
 def test_a_model_that_overflows_in_half_precision_is_no_failure(tmp_path: Path):

@@ -62,7 +62,7 @@ TEXTS = [
 ]
 
 
-def pictures() -> list[Image.Image]:
+def make_images() -> list[Image.Image]:
     generator = torch.Generator().manual_seed(0)
     sizes = ((64, 64), (200, 300), (333, 50))
     return [
@@ -72,13 +72,15 @@ def pictures() -> list[Image.Image]:
 
 
 def items_of(model: Embedder) -> list[Item]:
-    """Texts and pictures in turn, as far as the model reads them; videos of a model that reads no pictures."""
+    """Texts and images in turn, as far as the model reads them; videos of a model that reads no images."""
     texts = [Item(text=text) for text in TEXTS if "text" in model.spec.modalities]
-    images = [Item(image=picture) for picture in pictures() if "image" in model.spec.modalities]
+    images = [Item(image=image) for image in make_images() if "image" in model.spec.modalities]
     if "video" in model.spec.modalities and not images:
-        images = [Item(video=np.stack([picture, picture.rotate(180)])) for picture in pictures()]
+        images = [Item(video=np.stack([image, image.rotate(180)])) for image in make_images()]
     if "audio" in model.spec.modalities and not images:
-        images = [Item(audio=Waveform(tones(0.3 + seed / 3, 16_000, seed), 16_000)) for seed in range(len(pictures()))]
+        images = [
+            Item(audio=Waveform(tones(0.3 + seed / 3, 16_000, seed), 16_000)) for seed in range(len(make_images()))
+        ]
     return [item for pair in zip(texts, [*images, None], strict=False) for item in pair if item] or images
 
 
@@ -353,20 +355,20 @@ def sentence(open_: Any) -> Any:
     return model, SentenceTransformer(modules=[ZooModule.load(str(folder))], device="cpu")
 
 
-def test_one_list_may_mix_texts_and_pictures(sentence: Any, tmp_path: Path) -> None:
+def test_one_list_may_mix_texts_and_images(sentence: Any, tmp_path: Path) -> None:
     model, other = sentence
-    picture, file = pictures()[1], tmp_path / "a.png"
-    picture.save(file)
-    turn = {"role": "user", "content": [{"type": "image", "image": picture}]}
-    mixed = ["a red bicycle", picture, {"image": str(file)}, {"text": "Hi"}, [turn]]
-    expected = model.encode(["a red bicycle", picture, picture, "Hi", picture])
+    image, file = make_images()[1], tmp_path / "a.png"
+    image.save(file)
+    turn = {"role": "user", "content": [{"type": "image", "image": image}]}
+    mixed = ["a red bicycle", image, {"image": str(file)}, {"text": "Hi"}, [turn]]
+    expected = model.encode(["a red bicycle", image, image, "Hi", image])
     assert (torch.tensor(other.encode(mixed, batch_size=2)) - expected).abs().max() < BOUND
 
 
 def test_a_string_is_a_text_even_where_such_a_file_lies(sentence: Any, tmp_path: Path) -> None:
     model, other = sentence
     file = tmp_path / "a.png"
-    pictures()[0].save(file)
+    make_images()[0].save(file)
     for text in (str(file), "https://example.org/a.jpg", "/nope/a.jpg"):
         assert (torch.tensor(other.encode(text)) - model.encode(text)).abs().max() < BOUND
 
@@ -376,7 +378,7 @@ def test_a_string_is_a_text_even_where_such_a_file_lies(sentence: Any, tmp_path:
     [
         ({"image": "/nope/a.jpg"}, MissingFileError),
         ("  ", EmptyTextError),
-        ({"picture": "a"}, UnsupportedInputError),
+        ({"photo": "a"}, UnsupportedInputError),
         ({"text": "a", "audio": [0.0]}, UnsupportedModalityError),
     ],
 )

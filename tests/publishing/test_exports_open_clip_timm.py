@@ -73,7 +73,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return (a - b).abs().max().item()
 
 
-def pictures(photos: list[Photo]) -> list[Item]:
+def make_images(photos: list[Photo]) -> list[Item]:
     return [Item(image=photo.path) for photo in photos]
 
 
@@ -92,7 +92,7 @@ def test_open_clip_gives_our_vectors(name: str, load: Load, photos: list[Photo],
     written = open_clip.write(model, tmp_path)
     assert open_clip.serves(tmp_path)
     assert set(written) == {path.name for path in tmp_path.iterdir()}
-    mixed = [item for pair in zip(texts(), pictures(photos), strict=False) for item in pair]
+    mixed = [item for pair in zip(texts(), make_images(photos), strict=False) for item in pair]
     expected = torch.stack([model.encode(item) for item in mixed])
     assert difference(open_clip.encode(tmp_path, mixed, batch_size=3), expected) < BOUND
     again = zoo.load_model(tmp_path).set_pixel_engine("pillow")
@@ -107,15 +107,15 @@ def test_open_clip_lies_beside_our_own_layout(load: Load, photos: list[Photo], t
         model.save_pretrained(folder)
         open_clip.write(model, folder)
         assert zoo.load_model(folder).spec == model.spec
-        expected = torch.cat([model.encode(list(TEXTS)), model.encode(pictures(photos))])
-        assert difference(open_clip.encode(folder, [*texts(), *pictures(photos)]), expected) < BOUND
+        expected = torch.cat([model.encode(list(TEXTS)), model.encode(make_images(photos))])
+        assert difference(open_clip.encode(folder, [*texts(), *make_images(photos)]), expected) < BOUND
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_open_clip_in_half_precision(dtype: torch.dtype, load: Load, photos: list[Photo], tmp_path: Path) -> None:
     open_clip.write(load("clip-test"), tmp_path)
-    half = open_clip.encode(tmp_path, [*texts(), *pictures(photos)], dtype=dtype)
-    full = open_clip.encode(tmp_path, [*texts(), *pictures(photos)])
+    half = open_clip.encode(tmp_path, [*texts(), *make_images(photos)], dtype=dtype)
+    full = open_clip.encode(tmp_path, [*texts(), *make_images(photos)])
     assert half.dtype == torch.float32
     assert 0 < (half - full).abs().max() < 0.05
 
@@ -161,7 +161,7 @@ def test_a_head_after_the_towers_is_no_open_clip(tmp_path: Path) -> None:
         open_clip.write(model, tmp_path)
 
 
-def test_open_clip_reads_no_sound(load: Load, tmp_path: Path) -> None:
+def test_open_clip_reads_no_audio(load: Load, tmp_path: Path) -> None:
     open_clip.write(load("clip-test"), tmp_path)
     with pytest.raises(InputError, match="audio"):
         open_clip.encode(tmp_path, [Item(audio=b"RIFF")])
@@ -200,10 +200,10 @@ def test_timm_gives_our_vectors(name: str, load: Load, photos: list[Photo], tmp_
     model = load(name)
     assert timm.write(model, tmp_path) == sorted(path.name for path in tmp_path.iterdir())
     assert timm.serves(tmp_path)
-    expected = model.encode(pictures(photos))
-    assert difference(timm.encode(tmp_path, pictures(photos), batch_size=3), expected) < BOUND
+    expected = model.encode(make_images(photos))
+    assert difference(timm.encode(tmp_path, make_images(photos), batch_size=3), expected) < BOUND
     again = zoo.load_model(tmp_path).set_pixel_engine("pillow")
-    assert difference(again.encode(pictures(photos)), expected) < BOUND
+    assert difference(again.encode(make_images(photos)), expected) < BOUND
 
 
 def test_our_preprocessing_replaces_that_of_the_architecture(load: Load, photos: list[Photo], tmp_path: Path) -> None:
@@ -218,14 +218,14 @@ def test_our_preprocessing_replaces_that_of_the_architecture(load: Load, photos:
     settings = library.data.resolve_model_data_config(library.create_model(f"local-dir:{tmp_path}"))
     assert (settings["crop_mode"], settings["interpolation"]) == ("squash", "bilinear")
     assert list(settings["mean"]) == [0.1, 0.2, 0.3]
-    assert difference(timm.encode(tmp_path, pictures(photos)), model.encode(pictures(photos))) < BOUND
+    assert difference(timm.encode(tmp_path, make_images(photos)), model.encode(make_images(photos))) < BOUND
     assert "squash" not in str(encoder.backbone.pretrained_cfg), "the model in memory stays as it was"
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("text-test", "no tower for pictures"),
+        ("text-test", "no tower for images"),
         ("mini-test", "Blend follow"),
         ("clip-test", "no vision tower like this"),
         ("mobileclip-test", "a projection follows"),
@@ -247,9 +247,9 @@ def test_timm_needs_a_folder_of_its_own(load: Load, tmp_path: Path) -> None:
     assert not timm.serves(tmp_path)
 
 
-def test_timm_reads_pictures_only(load: Load, tmp_path: Path) -> None:
+def test_timm_reads_images_only(load: Load, tmp_path: Path) -> None:
     timm.write(load("image-test"), tmp_path)
-    with pytest.raises(InputError, match="pictures"):
+    with pytest.raises(InputError, match="images"):
         timm.encode(tmp_path, texts()[:1])
 
 
@@ -311,4 +311,4 @@ def test_damaged_weights_give_other_vectors(load: Load, photos: list[Photo], tmp
     weights = load_file(tmp_path / "model.safetensors")
     weights["norm.weight"] = weights["norm.weight"] * torch.linspace(0.5, 1.5, len(weights["norm.weight"]))
     save_file(weights, tmp_path / "model.safetensors")
-    assert difference(timm.encode(tmp_path, pictures(photos)), model.encode(pictures(photos))) > 100 * BOUND
+    assert difference(timm.encode(tmp_path, make_images(photos)), model.encode(make_images(photos))) > 100 * BOUND

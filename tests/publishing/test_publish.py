@@ -21,7 +21,7 @@ from tests import warm
 from tests.demos.demo_support import colour_photos
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
-from tests.training.train_support import PAINTS, SHAPES, picture
+from tests.training.train_support import PAINTS, SHAPES, make_image
 from zoo.cli import main
 from zoo.errors import HubDiskFullError, HubError, NotPublishableError
 from zoo.publishing import paths, staging, uploading
@@ -32,12 +32,12 @@ TEXTS = ["a red circle", "blue square", "something else entirely, and longer"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of `zoo train` over twelve pictures, its data named by an absolute path."""
+    """A run of `zoo train` over twelve images, its data named by an absolute path."""
     folder = tmp_path_factory.mktemp("private-name")
     lines = ["image,text"]
     for shape in SHAPES:
         for paint in PAINTS:
-            Image.fromarray(picture(shape, paint)).save(folder / f"{paint}-{shape}.png")
+            Image.fromarray(make_image(shape, paint)).save(folder / f"{paint}-{shape}.png")
             lines.append(f"{paint}-{shape}.png,{paint} {shape}")
     (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
     zoo.build_model("mini-test").save_pretrained(folder / "start")

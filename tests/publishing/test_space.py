@@ -84,8 +84,8 @@ def test_photos_of_ones_own_go_with_it_small_and_without_what_else_they_say(tmp_
     assert [f"photos/{path.name}" for path in shown] == [name for name in names if name.startswith("photos/")]
     assert len(shown) == 2
     for path in shown:
-        with Image.open(path) as picture:
-            assert max(picture.size) in (1024, 30)
+        with Image.open(path) as image:
+            assert max(image.size) in (1024, 30)
     assert all(b"my camera" not in path.read_bytes() for path in shown)
     called = {}
     monkeypatch.setattr(zoo.demos, "launch", lambda *names, **options: called.update(names=names, **options))
@@ -115,9 +115,9 @@ def test_the_texts_that_a_run_was_judged_by_are_offered(tmp_path):
 
     (tmp_path / EXAMPLES).parent.mkdir()
     asked = [
-        {"text": "a blue cup", "picture": ""},
-        {"text": "", "picture": "report/pictures/0123456789abcdef.jpg"},
-        {"text": "x" * 90, "picture": ""},
+        {"text": "a blue cup", "image": ""},
+        {"text": "", "image": "report/images/0123456789abcdef.jpg"},
+        {"text": "x" * 90, "image": ""},
     ]
     cases = [
         {"asked": one, "right": one, "before": None, "after": None, "place_before": 1, "place_after": 1}

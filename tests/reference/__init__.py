@@ -1,7 +1,7 @@
 """Tiny random checkpoints written by the reference libraries themselves, and those libraries' own embeddings.
 
 `write(name, folder)` writes one checkpoint and gives a `Reference`: what the library that wrote it says about texts
-and pictures. `NAMES` lists them all; nothing here imports zoo.
+and images. `NAMES` lists them all; nothing here imports zoo.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import zoo
 from tests.reference.base import stir
-from tests.reference.qwen2_vl import MEAN, STD, Published, Row, picture, states, write_qwen2_vl, write_tokenizer
+from tests.reference.qwen2_vl import MEAN, STD, Published, Row, make_image, states, write_qwen2_vl, write_tokenizer
 from tests.reference.vocab import byte_bpe
 from zoo.inputs.item import Item
 
@@ -29,8 +29,8 @@ PAGE = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Describe th
 
 
 def pages() -> list[Image.Image]:
-    """Pictures of several shapes."""
-    return [picture(0), picture(1, 40, 200), picture(2, 160, 30)]
+    """Images of several shapes."""
+    return [make_image(0), make_image(1, 40, 200), make_image(2, 160, 30)]
 
 
 def items() -> list[Item]:
@@ -65,12 +65,12 @@ def write_adapter(base: Published, folder: Path, *, base_name: str) -> Published
     folder.mkdir(parents=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
         (folder / name).write_bytes((base.folder / name).read_bytes())
-    pictures = json.loads((base.folder / "preprocessor_config.json").read_text())
-    pictures |= {
+    images = json.loads((base.folder / "preprocessor_config.json").read_text())
+    images |= {
         "max_pixels": 768 * TOKEN,
         "processor_class": "ColQwen2Processor",
     }  # colpali-engine's class of that name
-    (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
     fresh = Qwen2VLForConditionalGeneration(AutoConfig.from_pretrained(base.folder)).eval()
     fresh.custom_text_proj = nn.Linear(32, DIM)
     fresh.load_state_dict(base.model.state_dict())
@@ -139,7 +139,7 @@ class Native:
         return found
 
     def _places(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Positions `(3, batch, tokens)` of Qwen2-VL: a picture's by time, row and column, then on from the largest."""
+        """Positions `(3, batch, tokens)` of Qwen2-VL: an image's by time, row and column, then on from the largest."""
         places = torch.zeros(3, *inputs["input_ids"].shape, dtype=torch.long)
         for i, (ids, real) in enumerate(zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)):
             pads = ids[real] == self.processor.image_token_id
@@ -158,15 +158,15 @@ class Native:
 def write_colqwen2(folder: Path) -> Native:
     """As vidore/colqwen2-v1.0-hf, written by transformers 4.53: a configuration and names of that time."""
     from transformers import AutoTokenizer, ColQwen2Config, ColQwen2ForRetrieval, ColQwen2Processor
-    from transformers import Qwen2VLImageProcessor as Pictures
+    from transformers import Qwen2VLImageProcessor as Images
 
     plain = write_qwen2_vl(folder.parent / f"{folder.name}-vlm")
     vlm = json.loads((plain.folder / "config.json").read_text())
     folder.mkdir(parents=True)
     write_tokenizer(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    pictures = Pictures(size={"shortest_edge": 4 * TOKEN, "longest_edge": 768 * TOKEN}, image_mean=MEAN, image_std=STD)
-    processor = ColQwen2Processor(image_processor=pictures, tokenizer=tokenizer)
+    images = Images(size={"shortest_edge": 4 * TOKEN, "longest_edge": 768 * TOKEN}, image_mean=MEAN, image_std=STD)
+    processor = ColQwen2Processor(image_processor=images, tokenizer=tokenizer)
     model = stir(ColQwen2ForRetrieval(ColQwen2Config(vlm_config=vlm, embedding_dim=DIM)), 6)
     native = _write(folder, model, processor, {"vlm.": "vlm.model."})
     config = {"architectures": ["ColQwen2ForRetrieval"], "model_type": "colqwen2", "embedding_dim": DIM}
@@ -177,12 +177,12 @@ def write_colqwen2(folder: Path) -> Native:
 
 
 def write_colpali(folder: Path) -> Native:
-    """As vidore/colpali-v1.3-hf: names before transformers 5; pictures of 28 x 28 pixels in place of 448 x 448."""
+    """As vidore/colpali-v1.3-hf: names before transformers 5; images of 28 x 28 pixels in place of 448 x 448."""
     from transformers import ColPaliConfig, ColPaliForRetrieval, ColPaliProcessor, SiglipImageProcessor
 
-    pictures = SiglipImageProcessor(size={"height": 28, "width": 28}, image_seq_length=4)
+    images = SiglipImageProcessor(size={"height": 28, "width": 28}, image_seq_length=4)
     tokenizer = _tokenizer({"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}, [])
-    processor = ColPaliProcessor(image_processor=pictures, tokenizer=tokenizer)
+    processor = ColPaliProcessor(image_processor=images, tokenizer=tokenizer)
     text = {"model_type": "gemma", "vocab_size": len(tokenizer) + 8, "num_key_value_heads": 1, "head_dim": 16}
     vision = {"model_type": "siglip_vision_model", "image_size": 28, "patch_size": 14, "vision_use_head": False}
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -210,8 +210,8 @@ def write_colmodernvbert(folder: Path) -> Native:
         {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"},
         ["<|begin_of_text|>", "<global-img>", "<fake_token_around_image>", "<image>", "<end_of_utterance>", *tiles],
     )
-    pictures = Idefics3ImageProcessor(size={"longest_edge": 96}, max_image_size={"longest_edge": 32})
-    processor = ColModernVBertProcessor(image_processor=pictures, tokenizer=tokenizer, image_seq_len=4)
+    images = Idefics3ImageProcessor(size={"longest_edge": 96}, max_image_size={"longest_edge": 32})
+    processor = ColModernVBertProcessor(image_processor=images, tokenizer=tokenizer, image_seq_len=4)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
     ids = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
     ids["pad_token_id"] = tokenizer.pad_token_id

@@ -1,6 +1,6 @@
 """LLaVA checkpoints as they were published before transformers 5, and the authors' forward passes written out plainly.
 
-Nothing here calls the zoo's encoder, renderer or poolers, nor transformers' own merging of pictures into a sequence: crops are
+Nothing here calls the zoo's encoder, renderer or poolers, nor transformers' own merging of images into a sequence: crops are
 laid out, cut and joined by a few lines of torch from the papers, and tokens come from the tokenizer's file.
 """
 
@@ -325,11 +325,11 @@ def write_adapter(base: Published, folder: Path, *, targets: str, seed: int = 1)
 
 @dataclass
 class Row:
-    """One item as the authors' code has it just before the processor: its whole prompt, pictures and films in order."""
+    """One item as the authors' code has it just before the processor: its whole prompt, images and videos in order."""
 
     prompt: str
     images: Sequence[Any] = ()
-    films: Sequence[np.ndarray] = ()
+    videos: Sequence[np.ndarray] = ()
 
 
 def vectors(published: Published, rows: Sequence[Row], side: str = "left") -> Tensor:
@@ -355,24 +355,24 @@ def vectors(published: Published, rows: Sequence[Row], side: str = "left") -> Te
 
 
 def _sequence(published: Published, row: Row) -> Tensor:
-    """Embeddings `(tokens, width)` of a prompt, each mark replaced by the features of its picture or film."""
+    """Embeddings `(tokens, width)` of a prompt, each mark replaced by the features of its image or video."""
     ids = published.tokenizer.encode(row.prompt, add_special_tokens=True).ids
     table = published.model.model.get_input_embeddings().weight
-    images, films = iter(row.images), iter(row.films)
+    images, videos = iter(row.images), iter(row.videos)
     parts = []
     for token in ids:
         if token == published.tokenizer.token_to_id("<image>"):
-            parts.append(_picture(published, next(images)))
+            parts.append(_image(published, next(images)))
         elif token == published.tokenizer.token_to_id("<video>"):
-            parts.append(_film(published, next(films)))
+            parts.append(_video(published, next(videos)))
         else:
             parts.append(table[token][None])
     assert next(images, None) is None
-    assert next(films, None) is None
+    assert next(videos, None) is None
     return torch.cat(parts)
 
 
-def _picture(published: Published, image: Any) -> Tensor:
+def _image(published: Published, image: Any) -> Tensor:
     import transformers
 
     square = {"height": CROP, "width": CROP}
@@ -404,7 +404,7 @@ def _project(published: Published, pixels: Tensor) -> Tensor:
 
 
 def _grid(size: tuple[int, int], pinpoints: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """Rows and columns of crops: the resolution that keeps the most of the picture, and of those wastes the least."""
+    """Rows and columns of crops: the resolution that keeps the most of the image, and of those wastes the least."""
 
     def worth(pinpoint: Sequence[int]) -> tuple[int, int]:
         scale = min(pinpoint[1] / size[1], pinpoint[0] / size[0])
@@ -416,7 +416,7 @@ def _grid(size: tuple[int, int], pinpoints: Sequence[Sequence[int]]) -> tuple[in
 
 
 def _laid_out(crops: Tensor, grid: tuple[int, int], size: tuple[int, int], newline: Tensor, config: dict) -> Tensor:
-    """Crops side by side, the padding around the picture cut off, a newline behind every row ("spatial_unpad")."""
+    """Crops side by side, the padding around the image cut off, a newline behind every row ("spatial_unpad")."""
     side, (rows, columns) = CROP // PATCH, grid
     lines = [torch.cat([crops[r * columns + c].view(side, side, -1) for c in range(columns)], 1) for r in range(rows)]
     plane = torch.cat(lines)  # (rows · side, columns · side, width)
@@ -436,14 +436,14 @@ def _laid_out(crops: Tensor, grid: tuple[int, int], size: tuple[int, int], newli
     return torch.cat([torch.cat([line, newline[None]]) for line in plane])
 
 
-def _film(published: Published, film: np.ndarray) -> Tensor:
+def _video(published: Published, video: np.ndarray) -> Tensor:
     """LLaVA-OneVision: each frame as one crop, its plane halved by bilinear interpolation, one newline behind them all."""
     from transformers import LlavaOnevisionVideoProcessor
 
     made = LlavaOnevisionVideoProcessor(
         size={"height": CROP, "width": CROP}, image_mean=MEAN, image_std=STD, resample=3
     )
-    frames = made(videos=[torch.from_numpy(film).permute(0, 3, 1, 2)], return_tensors="pt")["pixel_values_videos"][0]
+    frames = made(videos=[torch.from_numpy(video).permute(0, 3, 1, 2)], return_tensors="pt")["pixel_values_videos"][0]
     side = CROP // PATCH
     planes = _project(published, frames).view(len(frames), side, side, -1).permute(0, 3, 1, 2)
     halved = F.interpolate(planes, size=[math.ceil(side / 2)] * 2, mode="bilinear").flatten(2).transpose(1, 2)

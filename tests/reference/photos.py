@@ -13,7 +13,7 @@ SIZES = ((640, 480), (333, 500), (57, 91), (1000, 200), (447, 333), (500, 375), 
 
 @dataclass(frozen=True)
 class Photo:
-    """One picture: the file that we read, and the one that the reference reads (upright, where they differ)."""
+    """One image: the file that we read, and the one that the reference reads (upright, where they differ)."""
 
     path: Path
     upright: Path

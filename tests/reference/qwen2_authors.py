@@ -19,7 +19,7 @@ TOKEN = 28 * 28
 
 
 def qwen_embed(item: Item) -> Row:
-    """GmeQwen2VL.embed of gme_inference.py; Ops-MM's `embed_batch` gives the same string for a text and a picture."""
+    """GmeQwen2VL.embed of gme_inference.py; Ops-MM's `embed_batch` gives the same string for a text and an image."""
     instruction = item.instruction or "You are a helpful assistant."
     input_str = ""
     if item.image is not None:
@@ -31,18 +31,18 @@ def qwen_embed(item: Item) -> Row:
 
 
 def ops_mm(item: Item) -> Row:
-    """Films are their eight frames as pictures (OpsMMEmbeddingWrapper.embed_batch)."""
+    """Videos are their eight frames as images (OpsMMEmbeddingWrapper.embed_batch)."""
     if item.video is None:
         return qwen_embed(item)
     frames = [Image.fromarray(frame) for frame in cut(item.video)]
-    return Row(qwen_embed(replace(item, video=None, image=1)).prompt.replace(PICTURE, PICTURE * len(frames)), frames)
+    return Row(qwen_embed(replace(item, video=None, image=1)).prompt.replace(IMAGE, IMAGE * len(frames)), frames)
 
 
-PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
 def gve(item: Item) -> Row:
-    """Qwen2.5-VL's template with a system turn, films before pictures before text, and the end token (mteb, gve_models.py)."""
+    """Qwen2.5-VL's template with a system turn, videos before images before text, and the end token (mteb, gve_models.py)."""
     row = qwen_embed(replace(item, video=None))
     if item.video is None:
         return row
@@ -52,13 +52,13 @@ def gve(item: Item) -> Row:
 
 
 def rzen(item: Item) -> Row:
-    """RzenEmbed.get_fused_embeddings and embed: the instruction stands directly before the text, behind the pictures."""
+    """RzenEmbed.get_fused_embeddings and embed: the instruction stands directly before the text, behind the images."""
     words = (item.instruction or "") + (item.text or "")
     return ops_mm(replace(item, instruction=None, text=words))
 
 
 def vlm2vec(item: Item) -> Row:
-    """process_input_text of src/model/processor.py, and " \\n" of picture tasks as in src/data/eval_dataset/image_*.py."""
+    """process_input_text of src/model/processor.py, and " \\n" of image tasks as in src/data/eval_dataset/image_*.py."""
     prompt = item.instruction or ""
     if item.text:
         prompt = prompt + " " + item.text if prompt else item.text  # text candidates are raw strings
@@ -66,8 +66,8 @@ def vlm2vec(item: Item) -> Row:
         prompt = "<|video_pad|>" + " " + prompt
     if item.image is not None:
         prompt = ("<|image_pad|>" + " " + prompt).replace(" \n", "\n")
-    films = [np.stack(cut(item.video))] if item.video is not None else []
-    return Row(prompt, [item.image] if item.image is not None else [], films)
+    videos = [np.stack(cut(item.video))] if item.video is not None else []
+    return Row(prompt, [item.image] if item.image is not None else [], videos)
 
 
 def u_marvel(item: Item) -> Row:
@@ -81,7 +81,7 @@ def u_marvel(item: Item) -> Row:
                 f"<instruction_start>{item.instruction}<instruction_end>."  # format_string strips, and adds a full stop
             )
         )
-    media = PICTURE if item.image is not None else ""
+    media = IMAGE if item.image is not None else ""
     return Row(
         f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{media}{text}<|im_end|>\n"
         "<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n",
@@ -104,7 +104,7 @@ def lamra(item: Item) -> Row:
         asked = f"{text}\nSummarize above sentence in one word: "
     else:
         asked = "\nSummarize above image in one word: "
-    media = PICTURE if item.image is not None else ""
+    media = IMAGE if item.image is not None else ""
     return Row(
         f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{media}{asked}<|im_end|>\n"
         "<|im_start|>assistant\n<emb>.<|im_end|>\n<|im_start|>assistant\n",
@@ -116,7 +116,7 @@ def unite(item: Item) -> Row:
     """PROMPT_TEMPLATE["UNITE"] of unite/prompt_template.py and the messages of inference/inference_demo.py."""
     text = f"{item.instruction} {item.text or ''}".strip(" ") if item.instruction else item.text
     media = "<|vision_start|><|video_pad|><|vision_end|>" if item.video is not None else ""
-    media = PICTURE if item.image is not None else media
+    media = IMAGE if item.image is not None else media
     seen = "image" if item.image is not None else "video"
     asked = f"sentence and {seen}" if text and media else seen if media else "sentence"
     return Row(
@@ -168,7 +168,7 @@ class Family:
     row: Callable[[Item], Row]
     pixels: tuple[int, int]
     positions: str = "cumulative"
-    films: str = ""
+    videos: str = ""
     frame_pixels: tuple[int, int] | None = None
     bidirectional: bool = False
     fetch: tuple[int, int, int] | None = None
@@ -176,22 +176,24 @@ class Family:
     kind: str = "qwen2_vl"
 
     def fetched(self, row: Row) -> Row:
-        """The row with its images, and frames of films, resized for the first time; frames are made an even number."""
+        """The row with its images, and frames of videos, resized for the first time; frames are made an even number."""
         if self.fetch:
             row = replace(row, images=[fetched(image, *self.fetch) for image in row.images])
         if self.fetch_frames:
-            films = [[np.asarray(fetched(Image.fromarray(f), *self.fetch_frames)) for f in film] for film in row.films]
-            row = replace(row, films=[np.stack(film + film[-1:] * (len(film) % 2)) for film in films])
+            videos = [
+                [np.asarray(fetched(Image.fromarray(f), *self.fetch_frames)) for f in video] for video in row.videos
+            ]
+            row = replace(row, videos=[np.stack(video + video[-1:] * (len(video) % 2)) for video in videos])
         return row
 
     def vectors(self, published: Published, some: list[Item], side: str = "left") -> Tensor:
-        """What the authors' code gives; where frames are pictures, rows with films are a batch of their own."""
+        """What the authors' code gives; where frames are images, rows with videos are a batch of their own."""
         if self.row is rzen and self.frame_pixels and any(item.video is not None for item in some):
             stills = [item for item in some if item.video is None]
-            films = [item for item in some if item.video is not None]
+            videos = [item for item in some if item.video is not None]
             moving = replace(self, pixels=self.frame_pixels, frame_pixels=None)
             parts = [self.vectors(published, stills, side)] if stills else []
-            return torch.cat([*parts, moving.vectors(published, films, side)])
+            return torch.cat([*parts, moving.vectors(published, videos, side)])
         hidden, ids, mask = states(
             published,
             [self.fetched(self.row(item)) for item in some],
@@ -212,17 +214,17 @@ FAMILIES = {
     family.like: family
     for family in (
         Family("gme-qwen2vl-2b", qwen_embed, (256 * TOKEN, 1280 * TOKEN), "arange", fetch=USUAL),
-        Family("ops-mm-embedding-v1-2b", ops_mm, (256 * TOKEN, 1280 * TOKEN), "mrope", films="short"),
+        Family("ops-mm-embedding-v1-2b", ops_mm, (256 * TOKEN, 1280 * TOKEN), "mrope", videos="short"),
         Family(
             "rzenembed-qwen2vl-7b",
             rzen,
             (256 * TOKEN, 1280 * TOKEN),
             "arange",
-            films="short",
+            videos="short",
             frame_pixels=(160 * TOKEN, 180 * TOKEN),
             fetch=USUAL,
         ),
-        Family("vlm2vec-v2-qwen2vl-2b", vlm2vec, (4 * TOKEN, 1280 * TOKEN), films="all"),
+        Family("vlm2vec-v2-qwen2vl-2b", vlm2vec, (4 * TOKEN, 1280 * TOKEN), videos="all"),
         Family("vlm2vec-qwen2vl-7b", vlm2vec, (4 * TOKEN, 1280 * TOKEN)),
         Family(
             "u-marvel-qwen2vl-7b", u_marvel, (4 * TOKEN, 300 * TOKEN), "arange", bidirectional=True, kind="u-marvel"
@@ -242,7 +244,7 @@ FAMILIES = {
             unite,
             (256 * TOKEN, 1280 * TOKEN),
             "arange",
-            films="short",
+            videos="short",
             fetch=USUAL,
             fetch_frames=(28, 4 * TOKEN, 360 * 420),  # unite/model/qwen_vl_utils, as version 0.0.8
         ),
@@ -251,7 +253,7 @@ FAMILIES = {
             gve,
             (4 * TOKEN, 16384 * TOKEN),
             "mrope",
-            films="all",
+            videos="all",
             frame_pixels=(128 * TOKEN, 200 * TOKEN),
             kind="qwen2_5_vl",
         ),

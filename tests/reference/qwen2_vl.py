@@ -298,11 +298,11 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
 
 @dataclass
 class Row:
-    """One item as the authors' code has it just before the processor: its whole prompt, pictures and films in order."""
+    """One item as the authors' code has it just before the processor: its whole prompt, images and videos in order."""
 
     prompt: str
     images: Sequence[Any] = ()
-    films: Sequence[np.ndarray] = ()
+    videos: Sequence[np.ndarray] = ()
 
 
 def states(
@@ -320,8 +320,8 @@ def states(
 
     Args:
         positions: "arange" over the padded row, as a decoder of transformers 4 counts that is given embeddings alone;
-            "cumulative" over real tokens; "mrope" with rows and columns of pictures.
-        pixels, frame_pixels: fewest and most of a picture, and of a frame where it differs. patch: pixels of its side.
+            "cumulative" over real tokens; "mrope" with rows and columns of images.
+        pixels, frame_pixels: fewest and most of an image, and of a frame where it differs. patch: pixels of its side.
     """
     model = getattr(published.model, "model", published.model)
     image_id, video_id = published.id("<|image_pad|>"), published.id("<|video_pad|>")
@@ -346,7 +346,7 @@ def states(
     with torch.inference_mode():
         embeds = model.get_input_embeddings()(ids)
         for token, kind in ((image_id, "image"), (video_id, "video")):
-            # The batch's order of pictures is that of the rows.
+            # The batch's order of images is that of the rows.
             features = [
                 model.visual(values, grid_thw=grid).pooler_output
                 for _, _, found in read
@@ -383,7 +383,7 @@ def _ids(
         size = {"shortest_edge": pixels[0], "longest_edge": pixels[1]}
         made = Qwen2VLImageProcessor(size=size, **settings)(images=[image], return_tensors="pt")
         found["image"].append((made["pixel_values"], made["image_grid_thw"]))
-    for frames in row.films:
+    for frames in row.videos:
         size = {"shortest_edge": frame_pixels[0], "longest_edge": frame_pixels[1]}
         video = torch.from_numpy(frames).permute(0, 3, 1, 2)
         made = Qwen2VLVideoProcessor(size=size, **settings)(videos=[video], return_tensors="pt")
@@ -400,9 +400,9 @@ def _ids(
 
 
 def _mrope(ids: list[int], grids: list[list[int]], pads: set[int]) -> Tensor:
-    """Positions `(3, tokens)` of Qwen2-VL: pictures by time, row and column, then on from the largest (paper, section 2.1).
+    """Positions `(3, tokens)` of Qwen2-VL: images by time, row and column, then on from the largest (paper, section 2.1).
 
-    Two places pass between two frames' patches of a film that is shown two frames a second (Qwen2.5-VL, section 2.1.3).
+    Two places pass between two frames' patches of a video that is shown two frames a second (Qwen2.5-VL, section 2.1.3).
     """
     out, at, following, grid = [], 0, 0, iter(grids)
     while at < len(ids):
@@ -420,40 +420,40 @@ def _mrope(ids: list[int], grids: list[list[int]], pads: set[int]) -> Tensor:
 # ------------------------------------------------------------------------------------------------------ items and children
 
 
-def picture(seed: int, width: int = 90, height: int = 60) -> Image.Image:
+def make_image(seed: int, width: int = 90, height: int = 60) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def film(seed: int, frames: int = 8, width: int = 70, height: int = 44) -> np.ndarray:
+def make_video(seed: int, frames: int = 8, width: int = 70, height: int = 44) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 
 QUESTION, SAME = "Find a document image that matches the given query:", "Find the same thing in another colour."
 
 
-def items(films: Literal["", "short", "all"] = "") -> list[Item]:
-    """Texts of several lengths, pictures of several shapes, both, with and without an instruction; films on request."""
+def items(videos: Literal["", "short", "all"] = "") -> list[Item]:
+    """Texts of several lengths, images of several shapes, both, with and without an instruction; videos on request."""
     found = [
         Item(text="a red bicycle"),
         Item(text="Two DOGS playing in the snow, " * 6),
         Item(text="where is it written?", instruction=QUESTION),
-        Item(image=picture(0)),
-        Item(image=picture(1, 40, 200), text="the same in blue"),
-        Item(image=picture(2, 160, 30), text="the same in blue\n", instruction=SAME),
-        Item(image=picture(0), instruction=SAME),
+        Item(image=make_image(0)),
+        Item(image=make_image(1, 40, 200), text="the same in blue"),
+        Item(image=make_image(2, 160, 30), text="the same in blue\n", instruction=SAME),
+        Item(image=make_image(0), instruction=SAME),
     ]
-    if films == "short":
-        found.append(Item(video=film(4, frames=3), text="someone runs", instruction="Find the clip:"))
-    if films == "all":
+    if videos == "short":
+        found.append(Item(video=make_video(4, frames=3), text="someone runs", instruction="Find the clip:"))
+    if videos == "all":
         found += [
-            Item(video=film(3)),
-            Item(video=film(4, frames=5), text="someone runs", instruction="Find the clip:"),
-            Item(video=film(5, frames=21), instruction="Understand the content of the provided video."),
+            Item(video=make_video(3)),
+            Item(video=make_video(4, frames=5), text="someone runs", instruction="Find the clip:"),
+            Item(video=make_video(5, frames=21), instruction="Understand the content of the provided video."),
         ]
     return found
 
 
-def embed(name: str, *, films: str = "", spec: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+def embed(name: str, *, videos: str = "", spec: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
     """Vectors of `items` by a model loaded by name, for a child process that talks to the loopback hub.
 
     Args:
@@ -462,9 +462,9 @@ def embed(name: str, *, films: str = "", spec: dict[str, Any] | None = None, **o
     if spec is not None:
         from zoo.registry import register_model
 
-        register_model(**spec, modalities={"text", "image"} | ({"video"} if films else set()))(_only_loaded)
+        register_model(**spec, modalities={"text", "image"} | ({"video"} if videos else set()))(_only_loaded)
     model = zoo.load_model(name, **options)
-    return {"vectors": model.encode(items(films)).tolist(), "spec": model.spec.to_dict()}
+    return {"vectors": model.encode(items(videos)).tolist(), "spec": model.spec.to_dict()}
 
 
 def _only_loaded(spec: zoo.ModelSpec) -> zoo.Embedder:

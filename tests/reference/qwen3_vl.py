@@ -27,7 +27,7 @@ from tests.reference.qwen2_vl import (
     _only_loaded,
     _save,
     _write,
-    picture,
+    make_image,
     write_tokenizer,
 )
 from tests.reference.vl_utils import fetched, listed, utils
@@ -218,7 +218,7 @@ def _sentence_transformers(folder: Path) -> None:
 
 @dataclass
 class Seen:
-    """A picture or film as the vision layers take it, the words in its place, and the grid of each picture in it."""
+    """An image or video as the vision layers take it, the words in its place, and the grid of each image in it."""
 
     patches: Tensor
     grid: Tensor
@@ -228,11 +228,11 @@ class Seen:
 
 def see_fetched(image: Any, first: tuple[int, int], pixels: tuple[int, int]) -> Seen:
     """Resized by qwen-vl-utils within `first`, then by transformers' processor within `pixels`."""
-    return see_picture(fetched(image, 32, *first), pixels)
+    return see_image(fetched(image, 32, *first), pixels)
 
 
-def see_picture(image: Any, pixels: tuple[int, int], patch: int = 16) -> Seen:
-    """Resized within `pixels` by transformers' own processor of pictures."""
+def see_image(image: Any, pixels: tuple[int, int], patch: int = 16) -> Seen:
+    """Resized within `pixels` by transformers' own processor of images."""
     from transformers import Qwen2VLImageProcessor
 
     mean, std = (HALF, HALF) if patch == 16 else (MEAN, STD)
@@ -245,12 +245,12 @@ def see_picture(image: Any, pixels: tuple[int, int], patch: int = 16) -> Seen:
 
 
 def see_list(frames: np.ndarray, own: tuple[int, int] | None = None, **options: Any) -> Seen:
-    """Frames without times, as a list of images through qwen-vl-utils; see `see_film` for `own`."""
+    """Frames without times, as a list of images through qwen-vl-utils; see `see_frames` for `own`."""
     video, metadata = listed(frames, **options)
     return _seen(video, [index / metadata["fps"] for index in metadata["frames_indices"]], own)
 
 
-def see_film(
+def see_frames(
     frames: np.ndarray,
     times: Sequence[float],
     least: int,
@@ -299,11 +299,11 @@ def _seen(video: Tensor, times: list[float], own: tuple[int, int] | None) -> See
 
 @dataclass
 class Row:
-    """One item just before the model: its whole prompt, with the words of its pictures and films in it."""
+    """One item just before the model: its whole prompt, with the words of its images and videos in it."""
 
     prompt: str
-    pictures: Sequence[Seen] = ()
-    films: Sequence[Seen] = ()
+    images: Sequence[Seen] = ()
+    videos: Sequence[Seen] = ()
 
 
 def states(published: Published, rows: Sequence[Row], side: str = "right") -> tuple[Tensor, Tensor, Tensor]:
@@ -311,8 +311,8 @@ def states(published: Published, rows: Sequence[Row], side: str = "right") -> tu
     model = published.model
     image_id, video_id = published.id("<|image_pad|>"), published.id("<|video_pad|>")
     ids = [published.tokenizer.encode(row.prompt, add_special_tokens=False).ids for row in rows]
-    # Pictures, then films; in no prompt here does a film stand behind a picture.
-    places = [_mrope(row, [g for s in (*r.films, *r.pictures) for g in s.grids], {image_id, video_id}) for row, r in zip(ids, rows, strict=True)]  # fmt: skip
+    # Images, then videos; in no prompt here does a video stand behind an image.
+    places = [_mrope(row, [g for s in (*r.videos, *r.images) for g in s.grids], {image_id, video_id}) for row, r in zip(ids, rows, strict=True)]  # fmt: skip
     width = max(map(len, ids))
     pad = published.id("<|endoftext|>")
 
@@ -327,7 +327,7 @@ def states(published: Published, rows: Sequence[Row], side: str = "right") -> tu
     with torch.inference_mode():
         embeds = model.get_input_embeddings()(batch)
         deep: list[dict[int, Tensor]] = []
-        for token, kind in ((image_id, "pictures"), (video_id, "films")):
+        for token, kind in ((image_id, "images"), (video_id, "videos")):
             looked = [model.visual(seen.patches, grid_thw=seen.grid) for row in rows for seen in getattr(row, kind)]
             if looked:
                 embeds[batch == token] = torch.cat([out.pooler_output for out in looked])
@@ -351,7 +351,7 @@ def states(published: Published, rows: Sequence[Row], side: str = "right") -> tu
 
 
 def _mrope(ids: list[int], grids: list[tuple[int, int]], pads: set[int]) -> Tensor:
-    """Positions `(3, tokens)`: pictures (and frames) by row and column, then on from the longer side of their grid."""
+    """Positions `(3, tokens)`: images (and frames) by row and column, then on from the longer side of their grid."""
     out, at, following, grid = [], 0, 0, iter(grids)
     while at < len(ids):
         if ids[at] not in pads:
@@ -370,7 +370,7 @@ def one_by_one(published: Published, rows: Sequence[Row]) -> list[Tensor]:
     return [states(published, [row])[0][0] for row in rows]
 
 
-SHORT = ["a red bicycle", "a", picture(0), picture(1, 40, 200)]
+SHORT = ["a red bicycle", "a", make_image(0), make_image(1, 40, 200)]
 
 
 def embed(name: str, *, like: str, repo: str) -> dict[str, Any]:

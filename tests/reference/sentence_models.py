@@ -145,7 +145,7 @@ def write_mapped_static(folder: Path) -> Reference:
 
 
 def _clip_reference(folder: Path, inner: Path) -> Reference:
-    """Texts and pictures by sentence-transformers' encode; pixels by the processor inside."""
+    """Texts and images by sentence-transformers' encode; pixels by the processor inside."""
     model = SentenceTransformer(str(folder), device="cpu")
 
     def embed(inputs: Sequence[Any]) -> Tensor:

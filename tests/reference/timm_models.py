@@ -45,7 +45,7 @@ def _write(
 
 
 def write_dinov2_like(folder: Path) -> Reference:
-    """A ViT with four register tokens, no position for the class token, and pictures of 112 instead of 160."""
+    """A ViT with four register tokens, no position for the class token, and images of 112 instead of 160."""
     shape = {"img_size": 112, "reg_tokens": 4, "no_embed_class": True, "class_token": True, "init_values": 1e-5}
     pixels = {"crop_pct": 1.0, "interpolation": "bicubic", "input_size": (3, 112, 112)}
     return _write(folder, "test_vit", model_args=shape, num_classes=0, **pixels)

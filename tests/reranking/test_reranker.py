@@ -16,8 +16,8 @@ import zoo
 from tests.hub import LoopbackHub
 from tests.hub.child import Child
 from tests.reference import qwen2_vl, qwen3_vl
-from tests.reference.qwen2_vl import Published, film, picture, write_qwen2_vl
-from tests.reference.qwen3_vl import see_list, see_picture, write_qwen3_vl
+from tests.reference.qwen2_vl import Published, make_image, make_video, write_qwen2_vl
+from tests.reference.qwen3_vl import see_image, see_list, write_qwen3_vl
 from zoo.errors import (
     EmptyTextError,
     MissingWeightsError,
@@ -31,11 +31,11 @@ from zoo.reranking import Reranker, load_reranker
 BOUND = 1e-5
 TOKEN = 32 * 32
 QWEN3, MARVEL = "Qwen/Qwen3-VL-Reranker-2B", "org/u-marvel-reranker"
-QUERY = Item(text="a red bicycle", image=picture(3), instruction="Find the same thing.")
+QUERY = Item(text="a red bicycle", image=make_image(3), instruction="Find the same thing.")
 DOCUMENTS = [
     Item(text="a bicycle in the rain"),
-    Item(image=picture(0)),
-    Item(image=picture(1, 160, 40), text="a house, " * 12),
+    Item(image=make_image(0)),
+    Item(image=make_image(1, 160, 40), text="a house, " * 12),
     Item(text="b"),
 ]
 
@@ -58,21 +58,21 @@ def rerankers(written: dict[str, Published]) -> dict[str, Reranker]:
 
 def qwen3_row(query: Item, document: Item) -> qwen3_vl.Row:
     """`format_mm_instruction` of src/models/qwen3_vl_reranker.py, in the chat template of Qwen3-VL."""
-    pictures, films, words = [], [], []
+    images, videos, words = [], [], []
     for item in (query, document):
         content = ""
         if item.video is not None:
-            films.append(see_list(item.video, total_pixels=7680 * TOKEN))
-            content += films[-1].words
+            videos.append(see_list(item.video, total_pixels=7680 * TOKEN))
+            content += videos[-1].words
         if item.image is not None:
-            pictures.append(see_picture(item.image, (4 * TOKEN, 1800 * TOKEN)))
-            content += pictures[-1].words
+            images.append(see_image(item.image, (4 * TOKEN, 1800 * TOKEN)))
+            content += images[-1].words
         words.append(content + (item.text or ""))
     instruction = query.instruction or "Given a search query, retrieve relevant candidates that answer the query."
     system = 'Judge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be "yes" or "no".'  # fmt: skip
     user = f"<Instruct>: {instruction}<Query>:{words[0]}\n<Document>:{words[1]}"
     prompt = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
-    return qwen3_vl.Row(prompt, pictures, films)
+    return qwen3_vl.Row(prompt, images, videos)
 
 
 def marvel_row(query: Item, document: Item) -> qwen2_vl.Row:
@@ -111,8 +111,8 @@ def probabilities(published: Published, pairs: list[tuple[Item, Item]]) -> Tenso
 
 @pytest.mark.parametrize("name", [QWEN3, MARVEL])
 def test_a_score_is_the_probability_of_yes(name: str, written: dict, rerankers: dict[str, Reranker]) -> None:
-    """Whatever else is in the batch, with and without an instruction, words and pictures on either side."""
-    queries = [QUERY, Item(text="a red bicycle"), Item(image=picture(3))]
+    """Whatever else is in the batch, with and without an instruction, words and images on either side."""
+    queries = [QUERY, Item(text="a red bicycle"), Item(image=make_image(3))]
     for query in queries:
         theirs = probabilities(written[name], [(query, document) for document in DOCUMENTS])
         assert (rerankers[name].score(query, DOCUMENTS) - theirs).abs().max() < BOUND
@@ -129,8 +129,8 @@ def test_pairs_as_mining_hands_them_on(written: dict, rerankers: dict[str, Reran
     assert rerankers[QWEN3].score("a", []).shape == (0,)
 
 
-def test_films_stand_before_pictures(written: dict, rerankers: dict[str, Reranker]) -> None:
-    query, document = Item(text="someone runs"), Item(video=film(3, 4), image=picture(0), text="c")
+def test_videos_stand_before_images(written: dict, rerankers: dict[str, Reranker]) -> None:
+    query, document = Item(text="someone runs"), Item(video=make_video(3, 4), image=make_image(0), text="c")
     theirs = probabilities(written[QWEN3], [(query, document)])
     assert (rerankers[QWEN3].score(query, [document]) - theirs).abs().max() < BOUND
 

@@ -43,16 +43,16 @@ from zoo.reranking.parts import random_reranker
 TESTS = zoo.list_rerankers("*-test")
 
 
-def picture(seed: int, width: int = 48, height: int = 32) -> np.ndarray:
+def make_image(seed: int, width: int = 48, height: int = 32) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 PAIRS = [
     (Item(text="a red bicycle"), Item(text="a bicycle in the rain")),
-    (Item(text="a red bicycle"), Item(image=picture(0))),
+    (Item(text="a red bicycle"), Item(image=make_image(0))),
     (
-        Item(text="a red bicycle", image=picture(3), instruction="Find the same thing."),
-        Item(text="a house, ", image=picture(1, 160, 40)),
+        Item(text="a red bicycle", image=make_image(3), instruction="Find the same thing."),
+        Item(text="a house, ", image=make_image(1, 160, 40)),
     ),
 ]
 # Of the code at commit 58885c2, before rerankers had names: weights of seed 0.
@@ -224,7 +224,7 @@ def test_scores_of_seeded_weights_stay(name: str, rerankers: dict[str, zoo.Reran
 
 
 def test_rank_orders_documents_and_skips_bad_ones(rerankers: dict[str, zoo.Reranker]) -> None:
-    model, documents = rerankers[TESTS[0]], ["a bicycle", "b", "c d", picture(0)]
+    model, documents = rerankers[TESTS[0]], ["a bicycle", "b", "c d", make_image(0)]
     scores = model.score("a red bicycle", documents)
     hits = model.rank("a red bicycle", documents)
     assert [hit.index for hit in hits] == scores.argsort(descending=True).tolist()
@@ -240,10 +240,10 @@ def test_rank_orders_documents_and_skips_bad_ones(rerankers: dict[str, zoo.Reran
 
 
 def test_what_a_reranker_does_not_read_is_said(rerankers: dict[str, zoo.Reranker]) -> None:
-    film = np.stack([picture(0), picture(1)])
-    assert rerankers["qwen3vl-reranker-test"].score("a", [Item(video=film)]).isfinite().all()
+    video = np.stack([make_image(0), make_image(1)])
+    assert rerankers["qwen3vl-reranker-test"].score("a", [Item(video=video)]).isfinite().all()
     for name, item in [
-        ("u-marvel-reranker-test", Item(video=film)),
+        ("u-marvel-reranker-test", Item(video=video)),
         ("u-marvel-reranker-test", Item(text="a", audio=np.zeros(160, dtype=np.float32))),
     ]:
         with pytest.raises(UnsupportedModalityError, match="reads image, text, not"):

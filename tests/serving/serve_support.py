@@ -123,8 +123,8 @@ def until(condition: Any) -> None:
     raise AssertionError("it did not happen within a minute")
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (48, 40), kind: str = "PNG") -> bytes:
-    """A picture of coloured blocks as the bytes of a file."""
+def make_image(seed: int = 0, size: tuple[int, int] = (48, 40), kind: str = "PNG") -> bytes:
+    """An image of coloured blocks as the bytes of a file."""
     blocks = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
     out = io.BytesIO()
     Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST).save(out, kind)

@@ -18,14 +18,14 @@ from tests import warm
 from tests.demos.demo_support import colour_model, colour_photos, running
 from tests.every import every
 from tests.ports import free_port
-from tests.serving.serve_support import data_url, form, picture, serving, until
+from tests.serving.serve_support import data_url, form, make_image, serving, until
 
 gr = pytest.importorskip("gradio")
 
 from zoo.demos import search, visitors, widgets  # noqa: E402
 from zoo.demos.visitors import COOKIE, EXPIRY  # noqa: E402
 
-from tests.demos.demo_support import folder_pictures  # noqa: E402
+from tests.demos.demo_support import folder_images  # noqa: E402
 from zoo.serving import doors  # noqa: E402
 from zoo.strangers.folders import Place  # noqa: E402
 from zoo.strangers.locks import locked  # noqa: E402
@@ -84,14 +84,14 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def local(photos):
-    page = search.build(colour_model(), folder_pictures(photos), roots=[photos.parent])
+    page = search.build(colour_model(), folder_images(photos), roots=[photos.parent])
     with running(page) as url:
         yield page, urlsplit(url).port
 
 
 @pytest.fixture(scope="module")
 def shared(photos):
-    page = search.build(colour_model(), folder_pictures(photos), local=False)
+    page = search.build(colour_model(), folder_images(photos), local=False)
     with running(page, local=False) as url:
         yield page, urlsplit(url).port
 
@@ -168,10 +168,10 @@ def test_a_page_for_others_answers_to_any_host(shared):
 
 def requests_of_pages(port, server):
     """(method, path, body, headers) of what browsers send for another page without asking."""
-    upload, kind = form([("files", picture()), ("input", "a cat")])
+    upload, kind = form([("files", make_image()), ("input", "a cat")])
     text = {"Content-Type": "text/plain"}
     if port == server:
-        body = json.dumps({"input": ["a cat", {"image": data_url(picture())}]}).encode()
+        body = json.dumps({"input": ["a cat", {"image": data_url(make_image())}]}).encode()
         yield from [("POST", "/v1/embeddings", upload, kind), ("POST", "/v1/embeddings", body, text)]
         yield "GET", "/v1/models", b"", {}
     else:
@@ -193,7 +193,7 @@ def test_what_another_page_sends_is_refused(local, server, origin):
 
 @every("origin", OUR_ORIGINS)
 def test_what_their_own_page_sends_passes(local, server, origin):
-    upload, kind = form([("files", picture())])
+    upload, kind = form([("files", make_image())])
     assert ask(local[1], "POST", "/gradio_api/upload", upload, Origin=origin.format(port=local[1]), **kind)[0] == 200
     body = json.dumps({"input": "a cat"}).encode()
     headers = {"Origin": origin.format(port=server), "Content-Type": "application/json"}
@@ -253,8 +253,8 @@ def test_uploads_lie_in_the_folder_of_their_visitor_which_goes_with_his_last_tab
     mine, other = come(port), come(port)
     assert mine != other
     first, second = Tab(port, mine, "a"), Tab(port, mine, "b")
-    paths = [bring(port, picture(seed), mine)[1] for seed in (1, 2)]
-    _, others = bring(port, picture(1), other)
+    paths = [bring(port, make_image(seed), mine)[1] for seed in (1, 2)]
+    _, others = bring(port, make_image(1), other)
     folder = page.visitors.owner(paths[0])
     assert folder.is_dir()
     assert {page.visitors.owner(path) for path in paths} == {folder}
@@ -273,9 +273,9 @@ def test_whoever_is_not_seen_for_long_loses_his_folder(shared):
     there = come(port)
     tab = Tab(port, there, "there")
     kept, lost, nameless = (
-        bring(port, picture(), there)[1],
-        bring(port, picture(), come(port))[1],
-        bring(port, picture())[1],
+        bring(port, make_image(), there)[1],
+        bring(port, make_image(), come(port))[1],
+        bring(port, make_image())[1],
     )
     until(lambda: not page.visitors._coming.total())  # which an answer does not wait for
     page.visitors.sweep(time.monotonic() + EXPIRY - 60)
@@ -316,7 +316,7 @@ def test_where_uploads_go_is_told_for_as_long_as_one_comes(tmp_path):
 @every("cookie", ["../../etc", "..", "/etc/passwd", "a" * 32 + "/..", "local", "", "A" * 32, "'; rm -rf /", "x" * 9000])
 def test_a_made_up_cookie_leads_nowhere(shared, cookie):
     page, port = shared
-    status, path = bring(port, picture(), f"{COOKIE}={cookie}")
+    status, path = bring(port, make_image(), f"{COOKIE}={cookie}")
     assert status in (200, 400, 431)
     if status == 200:
         assert path.parents[2] == page.visitors.root
@@ -387,7 +387,7 @@ def test_what_is_shown_of_uploads_lies_with_them(photos):
     own, _ = handlers.index_files([str(mine)], False)
     found, _ = handlers.by_text("red", 9, own)
     drawn, _, _ = handlers.draw_map("PCA", own)
-    assert {handlers.visitors.owner(Path(path)) for path in (found[0][0], drawn, own.pictures[0].path)} == {folder}
+    assert {handlers.visitors.owner(Path(path)) for path in (found[0][0], drawn, own.images[0].path)} == {folder}
     again, report = handlers.index_files([str(mine)], True, own)
     assert "1 was there already" in report
     assert len(again) == 1
@@ -409,14 +409,14 @@ def test_what_is_made_of_uploads_counts_too(photos, monkeypatch):
 
 
 def page_gallery(photos):
-    from zoo.demos.gallery import embed_pictures
+    from zoo.demos.gallery import embed_files
 
-    return embed_pictures(colour_model(), folder_pictures(photos))
+    return embed_files(colour_model(), folder_images(photos))
 
 
 def test_on_a_local_page_the_one_user_keeps_his_uploads(local):
     page, port = local
-    status, path = bring(port, picture())
+    status, path = bring(port, make_image())
     tab = Tab(port, f"{COOKIE}={'0' * 32}", "user")
     tab.close()
     page.visitors.sweep(time.monotonic() + 10 * EXPIRY)

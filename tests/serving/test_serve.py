@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.serving.serve_support import data_url, form, picture, serving
+from tests.serving.serve_support import data_url, form, make_image, serving
 from zoo.inputs.item import Item
 from zoo.serving import Limits
 
@@ -102,7 +102,7 @@ def test_only_the_named_origin_may_call_from_a_browser(prompted, served):
     assert preflight(served, "https://page.example").headers["Access-Control-Allow-Origin"] is None
 
 
-PNG = picture(1)
+PNG = make_image(1)
 URL = data_url(PNG)
 
 
@@ -121,13 +121,13 @@ URL = data_url(PNG)
         {"image": data_url(PNG, "application/octet-stream")},
     ],
 )
-def test_every_spelling_of_a_picture(served, model, item):
+def test_every_spelling_of_an_image(served, model, item):
     close(served.embed([item]).vectors(), model.encode([PNG]))
     close(served.embed(item).vectors(), model.encode([PNG]))
 
 
-def test_texts_and_pictures_together_in_their_order(served, model):
-    jpeg = picture(2, kind="JPEG")
+def test_texts_and_images_together_in_their_order(served, model):
+    jpeg = make_image(2, kind="JPEG")
     found = served.embed(["a", {"text": "b"}, {"image": URL}, {"type": "text", "text": "c"}, {"image": data_url(jpeg)}])
     close(found.vectors(), model.encode(["a", "b", PNG, "c", jpeg]))
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
@@ -135,7 +135,7 @@ def test_texts_and_pictures_together_in_their_order(served, model):
 
 
 def test_uploads(served, model):
-    jpeg = picture(3, kind="JPEG")
+    jpeg = make_image(3, kind="JPEG")
     body, headers = form([("model", "zoo-mini"), ("file", PNG), ("input", "a cat"), ("file", jpeg)])
     answer = served.call("POST", "/v1/embeddings", body, headers)
     close(answer.vectors(), model.encode([PNG, "a cat", jpeg]))
@@ -147,8 +147,8 @@ def test_uploads(served, model):
 @pytest.mark.parametrize(
     ("parts", "status", "param"),
     [
-        ([("input", "a"), ("file", b"no picture")], 400, "input[1]"),
-        ([("input", "a"), ("picture", PNG)], 400, "picture"),
+        ([("input", "a"), ("file", b"no image")], 400, "input[1]"),
+        ([("input", "a"), ("photo", PNG)], 400, "photo"),
         ([("model", "zoo-mini")], 400, "input"),
         ([("input", "a"), ("dimensions", "many")], 400, "dimensions"),
         ([("input", "a"), ("model", "x"), ("model", "y")], 400, "model"),
@@ -185,7 +185,7 @@ BAD = [
     ({"input": ["a", {}]}, 400, "empty-item", "input[1]"),
     ({"input": ["a", {"role": "user"}]}, 400, "invalid_value", "input[1]"),
     ({"input": ["a", {"content": []}]}, 400, "empty-item", "input[1]"),
-    ({"input": [{"picture": URL}]}, 400, "invalid_value", "input[0]"),
+    ({"input": [{"photo": URL}]}, 400, "invalid_value", "input[0]"),
     ({"input": [{"type": "file"}]}, 400, "invalid_value", "input[0]"),
     ({"input": [{"type": ["text"]}]}, 400, "invalid_value", "input[0]"),
     ({"input": [{"type": "text"}]}, 400, "invalid_value", "input[0]"),
@@ -245,12 +245,12 @@ def test_small_limits(model):
         many = served.embed(["a"] * 4)
         long = served.embed(["a", "b" * 51])
         joined = served.embed([{"content": [{"type": "text", "text": "b" * 30}] * 2}])
-        large = served.embed([{"image": data_url(picture(size=(100, 11)))}])
+        large = served.embed([{"image": data_url(make_image(size=(100, 11)))}])
         heavy = served.embed("c" * 20_000)
         chunks = served.call(
             "POST", "/v1/embeddings", iter([b"{" + b" " * 9_000] * 3), {"Content-Type": "application/json"}
         )
-        fine = served.embed(["b" * 50, {"image": data_url(picture(size=(100, 10)))}, "c"])
+        fine = served.embed(["b" * 50, {"image": data_url(make_image(size=(100, 10)))}, "c"])
         assert served.metric("zoo_refused_total", code="body_too_large") == 2
     codes = [answer.json()["error"]["code"] for answer in (many, long, joined, large, heavy, chunks)]
     assert codes == [
@@ -354,8 +354,8 @@ def test_a_key_beyond_ascii_and_refused_keys_are_counted():
 
 
 def test_an_instruction_belongs_to_its_item():
-    model, blue = zoo.build_model("vlm2vec-test"), picture(3)
-    asked = {"text": "in blue", "image": data_url(blue), "instruction": "Find the changed picture."}
+    model, blue = zoo.build_model("vlm2vec-test"), make_image(3)
+    asked = {"text": "in blue", "image": data_url(blue), "instruction": "Find the changed image."}
     with serving(model) as served:
         answer = served.post({"input": [asked, {"text": "in blue", "image": data_url(blue)}]})
         bad = served.post({"input": [{"text": "a", "instruction": 3}]})

@@ -13,7 +13,7 @@ import pytest
 import zoo
 from tests import warm
 from tests.conftest import PROJECT
-from tests.serving.serve_support import Gate, data_url, picture, raw, serving, until
+from tests.serving.serve_support import Gate, data_url, make_image, raw, serving, until
 from zoo.serving import Limits
 
 
@@ -46,12 +46,12 @@ def gates():
 def test_many_clients_get_what_encode_gives(model):
     rng = np.random.default_rng(0)
     words = ["red", "blue", "cat", "dog", "house", "river", "night", "photo", "of", "with", "the"]
-    pictures = [picture(seed, (30 + seed, 60)) for seed in range(8)]
+    images = [make_image(seed, (30 + seed, 60)) for seed in range(8)]
 
     def inputs():
         for _ in range(int(rng.integers(1, 6))):
             if rng.random() < 0.25:
-                yield pictures[rng.integers(8)]
+                yield images[rng.integers(8)]
             else:
                 yield " ".join(rng.choice(words, int(rng.integers(1, 40))))
 
@@ -91,14 +91,14 @@ def test_a_bad_item_costs_only_its_own_request(model, gates):
         gate = closed(model, gates)
         first = clients.submit(served.embed, ["first"])
         assert gate.reached.wait(60)
-        bad = clients.submit(served.embed, ["fine", {"image": data_url(picture()[:90])}, ""])
-        good = [clients.submit(served.embed, [f"text {i}", {"image": data_url(picture(i))}]) for i in range(4)]
+        bad = clients.submit(served.embed, ["fine", {"image": data_url(make_image()[:90])}, ""])
+        good = [clients.submit(served.embed, [f"text {i}", {"image": data_url(make_image(i))}]) for i in range(4)]
         until(lambda: served.batcher._unread == 0)
         gate.open()
         assert first.result().status == 200
         assert bad.result().json()["error"]["param"] == "input[1]"
         for i, answer in enumerate(good):
-            expected = model.encode([f"text {i}", picture(i)])
+            expected = model.encode([f"text {i}", make_image(i)])
             np.testing.assert_allclose(answer.result().vectors(), expected, atol=1e-5)
 
 
@@ -195,12 +195,12 @@ def test_a_client_that_hangs_up_is_dropped(model, gates):
         assert served.metric("zoo_items_total", modality="text") == 1
 
 
-def test_more_pictures_than_are_read_ahead(model, monkeypatch):
-    monkeypatch.setattr("zoo.serving.batching._READ_AHEAD", 0.25)  # of a batch: 8 pictures
-    pictures = [picture(seed, (9, 9)) for seed in range(4)]
+def test_more_images_than_are_read_ahead(model, monkeypatch):
+    monkeypatch.setattr("zoo.serving.batching._READ_AHEAD", 0.25)  # of a batch: 8 images
+    images = [make_image(seed, (9, 9)) for seed in range(4)]
     with serving(model) as served:
-        found = served.embed([{"image": data_url(pictures[i % 4])} for i in range(40)]).vectors()
-    np.testing.assert_allclose(found, np.tile(model.encode(pictures).numpy(), (10, 1)), atol=1e-5)
+        found = served.embed([{"image": data_url(images[i % 4])} for i in range(40)]).vectors()
+    np.testing.assert_allclose(found, np.tile(model.encode(images).numpy(), (10, 1)), atol=1e-5)
 
 
 def test_the_server_leaves_no_thread_behind(model):
@@ -289,7 +289,7 @@ def test_what_is_cancelled_leaves_the_queues_at_once(model, gates):
         gate = closed(model, gates)
         first = clients.submit(served.embed, ["first"])
         assert gate.reached.wait(60)
-        url = data_url(picture())
+        url = data_url(make_image())
         assert served.embed([{"image": url}] * 300 + ["text"] * 20).status == 504
         first.result()
         batcher = served.batcher
@@ -300,10 +300,10 @@ def test_what_is_cancelled_leaves_the_queues_at_once(model, gates):
         until(lambda: batcher._waiting == 0 and batcher._unread == 0)
 
 
-def test_a_lone_text_does_not_wait_for_all_pictures_of_another_request(model, gates):
+def test_a_lone_text_does_not_wait_for_all_images_of_another_request(model, gates):
     with serving(model, limits=Limits(seconds=600)) as served, ThreadPoolExecutor(2) as clients:
         gate = closed(model, gates)
-        many = clients.submit(served.embed, [{"image": data_url(picture())}] * 300)
+        many = clients.submit(served.embed, [{"image": data_url(make_image())}] * 300)
         assert gate.reached.wait(60)
         lone = clients.submit(served.embed, ["a text"])
         until(lambda: served.batcher._waiting == 301)
@@ -314,7 +314,7 @@ def test_a_lone_text_does_not_wait_for_all_pictures_of_another_request(model, ga
         assert many.result().status == 200
 
 
-def test_no_other_decoder_sees_a_picture(model, monkeypatch):
+def test_no_other_decoder_sees_an_image(model, monkeypatch):
     from PIL import EpsImagePlugin
 
     opened = []

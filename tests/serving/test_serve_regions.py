@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.serving.serve_support import data_url, picture, serving
+from tests.serving.serve_support import data_url, make_image, serving
 from zoo.inputs.masks import RunLengths
 from zoo.serving import Limits
 
@@ -40,7 +40,7 @@ def served(model):
     ],
 )
 def test_an_image_with_regions_has_the_vector_of_these(served, model, told, regions):
-    data = picture(size=SIZE)
+    data = make_image(size=SIZE)
     expected = model.encode_regions(data, [regions])
     image = data_url(data)
     inputs = [
@@ -69,7 +69,7 @@ def test_an_image_with_regions_has_the_vector_of_these(served, model, told, regi
     ],
 )
 def test_bad_regions_are_refused_with_their_place(served, told, code, words):
-    answer = served.embed(["a", {"image": data_url(picture(size=SIZE)), "regions": told}])
+    answer = served.embed(["a", {"image": data_url(make_image(size=SIZE)), "regions": told}])
     assert answer.status == 400
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == ("input[1]", code)

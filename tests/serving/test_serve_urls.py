@@ -10,15 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import zoo
-from tests.serving.serve_support import picture, serving
+from tests.serving.serve_support import make_image, serving
 from zoo.errors import FetchError
 from zoo.serving.urls import fetch, is_public
 
-PNG = picture(5)
+PNG = make_image(5)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/picture, /redirect?<where>, and the ways a server can be a nuisance."""
+    """/image, /redirect?<where>, and the ways a server can be a nuisance."""
 
     stop = threading.Event()
 
@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", query)
             self.end_headers()
-        elif path == "/picture":
+        elif path == "/image":
             self._send(PNG, len(PNG))
         elif path == "/short":
             self._send(PNG[:50], len(PNG))
@@ -95,9 +95,9 @@ def get(web, path, **options):
     return fetch(address + path, context=context, permitted=lambda ip: ip.is_loopback, **limits)
 
 
-def test_a_picture_and_a_redirect_to_it(web):
-    assert get(web, "/picture") == get(web, "/redirect?/redirect?/picture") == PNG
-    assert get(web, f"/redirect?{web[0]}/picture", max_bytes=len(PNG)) == PNG
+def test_an_image_and_a_redirect_to_it(web):
+    assert get(web, "/image") == get(web, "/redirect?/redirect?/image") == PNG
+    assert get(web, f"/redirect?{web[0]}/image", max_bytes=len(PNG)) == PNG
 
 
 @pytest.mark.parametrize(
@@ -107,11 +107,11 @@ def test_a_picture_and_a_redirect_to_it(web):
         ("/short", {}, "bytes early|IncompleteRead"),
         ("/claims-much", {"max_bytes": 10}, "early|IncompleteRead"),
         ("/endless", {}, "more than 100,000 bytes"),
-        ("/picture", {"max_bytes": 50}, "more than 50 bytes"),
+        ("/image", {"max_bytes": 50}, "more than 50 bytes"),
         ("/trickle", {"seconds": 0.5}, "took too long"),
         ("/trickle-headers", {"seconds": 0.5}, "took too long"),
-        ("/redirect?/redirect?/redirect?/redirect?/picture", {}, "more than 3 redirects"),
-        ("/redirect?http://localhost/picture", {}, "only https"),
+        ("/redirect?/redirect?/redirect?/redirect?/image", {}, "more than 3 redirects"),
+        ("/redirect?http://localhost/image", {}, "only https"),
         ("/redirect?file:///etc/passwd", {}, "only https"),
         ("/redirect?https://169.254.169.254/latest/meta-data", {}, "no public address"),
         ("/redirect?https://10.0.0.1/", {}, "no public address"),
@@ -137,7 +137,7 @@ def test_loopback_is_refused_before_it_is_asked(web):
     address, context, asked = web
     before = len(asked)
     with pytest.raises(FetchError, match="localhost is no public address"):
-        fetch(f"{address}/picture", max_bytes=10**6, seconds=30, context=context)
+        fetch(f"{address}/image", max_bytes=10**6, seconds=30, context=context)
     assert len(asked) == before
 
 
@@ -188,11 +188,11 @@ def test_the_server_fetches_only_where_it_is_allowed(web, monkeypatch):
 
     model = zoo.load_model("zoo-mini")
     with serving(model, allow_urls=True) as served:
-        refused = served.embed(["a", {"image": f"{web[0]}/picture"}])
+        refused = served.embed(["a", {"image": f"{web[0]}/image"}])
         assert (refused.status, refused.json()["error"]["code"]) == (400, "url-not-fetched")
         assert refused.json()["error"]["param"] == "input[1]"
         monkeypatch.setattr(app, "fetch", loopback)
-        url = f"{web[0]}/picture"
+        url = f"{web[0]}/image"
         found = served.embed([{"image": url}, "a", {"type": "image_url", "image_url": {"url": url}}])
         assert abs(model.encode([PNG, "a", PNG]).numpy() - found.vectors()).max() < 1e-5
         assert served.embed([{"image": f"{web[0]}/nothing"}]).json()["error"]["param"] == "input[0]"
@@ -207,7 +207,7 @@ def test_the_time_limit_holds_for_the_name_the_handshake_and_connections_made_to
         url = f"https://localhost:{silent.getsockname()[1]}/"
         with pytest.raises(FetchError, match="took too long"):
             fetch(url, max_bytes=10, seconds=0.3, context=web[1], permitted=lambda ip: ip.is_loopback)
-    parts, begun, asked = urls._checked(f"{web[0]}/picture"), threading.Event(), len(web[2])
+    parts, begun, asked = urls._checked(f"{web[0]}/image"), threading.Event(), len(web[2])
     late = urls._Pinned(parts, "127.0.0.1", urls.time.monotonic() + 60, web[1])
     late.abort()  # before there is a socket
     with pytest.raises(TimeoutError):
@@ -223,7 +223,7 @@ def test_the_time_limit_holds_for_the_name_the_handshake_and_connections_made_to
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     try:
         with pytest.raises(FetchError, match="took too long"):
-            get(web, "/picture", seconds=0.1)
+            get(web, "/image", seconds=0.1)
         assert begun.is_set()
         assert all(t.daemon for t in threading.enumerate() if t.name == "zoo-fetch")
     finally:
@@ -239,7 +239,7 @@ def test_what_is_fetched_counts_as_pending(web, monkeypatch):
 
     monkeypatch.setattr(app, "fetch", loopback)
     with serving(zoo.load_model("zoo-mini"), allow_urls=True, limits=Limits(pending_bytes=300)) as served:
-        answer = served.embed([{"image": f"{web[0]}/picture"}])
+        answer = served.embed([{"image": f"{web[0]}/image"}])
         assert len(PNG) + 100 > 300
         assert (answer.status, answer.json()["error"]["code"]) == (503, "overloaded")
         assert served.app.state.service.pending_bytes == 0

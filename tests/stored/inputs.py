@@ -26,7 +26,7 @@ TASK = "Find the same thing in blue"
 COLUMNS, ROWS = 16, 3  # of families.json, which would be large with all of them
 
 
-def picture(number: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
+def make_image(number: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
     """Smooth colours without a random number, `(height, width, 3)`."""
     y, x = np.mgrid[:height, :width]
     planes = (x * 3 + number * 40, y * 4 + x, (x - 20) ** 2 // 8 + (y - 20) ** 2 // 4 + number * 20)
@@ -36,13 +36,13 @@ def picture(number: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
 def png(number: int = 0, height: int = 48, width: int = 64) -> bytes:
     """The same as a file."""
     out = io.BytesIO()
-    Image.fromarray(picture(number, height, width)).save(out, "PNG")
+    Image.fromarray(make_image(number, height, width)).save(out, "PNG")
     return out.getvalue()
 
 
 def frames(count: int = 5) -> np.ndarray:
     """A short video, `(count, 48, 64, 3)`."""
-    return np.stack([picture(number) for number in range(count)])
+    return np.stack([make_image(number) for number in range(count)])
 
 
 def cases(spec: zoo.ModelSpec) -> dict[str, Callable[[Embedder], Any]]:
@@ -56,16 +56,16 @@ def cases(spec: zoo.ModelSpec) -> dict[str, Callable[[Embedder], Any]]:
         "text, query": lambda m: m.encode_query(TEXT),
         "text, document": lambda m: m.encode_document(TEXT),
         "text, instruction": lambda m: m.encode(Item(text=TEXT, instruction=TASK)),
-        "image": lambda m: m.encode(picture()),
+        "image": lambda m: m.encode(make_image()),
         "wide image": lambda m: m.encode(png(1, 40, 200)),
-        "image, prompt": lambda m: m.encode(picture(), prompt=PROMPT),
-        "image, instruction": lambda m: m.encode(Item(image=picture(), instruction=TASK)),
-        "image and text": lambda m: m.encode(Item(text=TEXT, image=picture(2))),
-        "image and text, prompt": lambda m: m.encode(Item(text=TEXT, image=picture(2)), prompt=PROMPT),
-        "image and text, instruction": lambda m: m.encode(Item(text=TEXT, image=picture(2), instruction=TASK)),
+        "image, prompt": lambda m: m.encode(make_image(), prompt=PROMPT),
+        "image, instruction": lambda m: m.encode(Item(image=make_image(), instruction=TASK)),
+        "image and text": lambda m: m.encode(Item(text=TEXT, image=make_image(2))),
+        "image and text, prompt": lambda m: m.encode(Item(text=TEXT, image=make_image(2)), prompt=PROMPT),
+        "image and text, instruction": lambda m: m.encode(Item(text=TEXT, image=make_image(2), instruction=TASK)),
         "video": lambda m: m.encode(Item(video=frames())),
         "video and text, instruction": lambda m: m.encode(Item(text=TEXT, video=frames(3), instruction=TASK)),
-        "parts": lambda m: m.encode(Item(parts=[TEXT, picture(3), OTHER, picture(4, 32, 32)], instruction=TASK)),
+        "parts": lambda m: m.encode(Item(parts=[TEXT, make_image(3), OTHER, make_image(4, 32, 32)], instruction=TASK)),
     }
     for name in spec.prompts:
         one[f"text, prompt {name}"] = lambda m, name=name: m.encode(TEXT, prompt_name=name)
@@ -110,10 +110,10 @@ def variant(name: str, folder: Path) -> Embedder:
 VARIANT_CASES: dict[str, Callable[[Embedder], Any]] = {
     "text": lambda m: m.encode(Item(text=TEXT, instruction=TASK)),
     "long text": lambda m: m.encode(LONG),
-    "image": lambda m: m.encode(picture()),
-    "small image": lambda m: m.encode(picture(1, 9, 20)),
-    "thin image": lambda m: m.encode(picture(1, 8, 2000)),
-    "image and text": lambda m: m.encode(Item(text=TEXT, image=picture(2), instruction=TASK)),
+    "image": lambda m: m.encode(make_image()),
+    "small image": lambda m: m.encode(make_image(1, 9, 20)),
+    "thin image": lambda m: m.encode(make_image(1, 8, 2000)),
+    "image and text": lambda m: m.encode(Item(text=TEXT, image=make_image(2), instruction=TASK)),
     "video": lambda m: m.encode(Item(video=frames())),
 }
 
@@ -199,20 +199,20 @@ def kept(name: str, media: bool) -> list[Any]:
     if not media:
         return texts
     pictures = [
-        picture(),
+        make_image(),
         png(1),
-        Image.fromarray(picture(2)),
-        torch.from_numpy(picture(3)),
+        Image.fromarray(make_image(2)),
+        torch.from_numpy(make_image(3)),
         Item(text=TEXT, image=png(4)),
     ]
     if name == "mini-test":
         return [*texts, *pictures]
     told = [
         Item(text=TEXT, instruction=TASK),
-        Item(image=picture(5), instruction=TASK),
+        Item(image=make_image(5), instruction=TASK),
         Item(text=TEXT, instruction=""),
     ]
-    several = [Item(parts=[TEXT, picture(6), OTHER, Item(video=frames(2))], instruction=TASK), Item(video=frames())]
+    several = [Item(parts=[TEXT, make_image(6), OTHER, Item(video=frames(2))], instruction=TASK), Item(video=frames())]
     return [*texts, *pictures, *told, *several, Item(text=TEXT, video=list(frames(3)))]
 
 
@@ -221,7 +221,7 @@ def pairs() -> list[Any]:
     from zoo.training import Pair
 
     return [
-        Pair(Item(text=f"picture number {n}"), Item(image=picture(n, 28, 28)), where=f"pairs, line {n + 1}")
+        Pair(Item(text=f"picture number {n}"), Item(image=make_image(n, 28, 28)), where=f"pairs, line {n + 1}")
         for n in range(8)
     ]
 

@@ -30,7 +30,7 @@ import zoo
 import zoo.bulk.run as bulk_run
 from tests import reference
 from tests.stored import inputs
-from tests.stored.inputs import PROMPT, STORED, picture
+from tests.stored.inputs import PROMPT, STORED, make_image
 from zoo import Embedder
 from zoo.cli import main
 from zoo.embedder import Tower
@@ -149,7 +149,7 @@ def bulk() -> None:
     (room / "photos").mkdir()
     rows = ["image,caption,year"]
     for number in range(12):
-        Image.fromarray(picture(number, 12, 16)).save(room / "photos" / f"{number}.png")
+        Image.fromarray(make_image(number, 12, 16)).save(room / "photos" / f"{number}.png")
         rows.append(f"photos/{number}.png,picture number {number},{2000 + number}")
     (room / "pairs.csv").write_text("\n".join(rows) + "\n")
     texts = [{"text": f"the animal of line {number}", "label": "odd" if number % 2 else "even"} for number in range(12)]
@@ -289,7 +289,7 @@ def runs() -> None:
     done = Path(tempfile.mkdtemp()) / "done"
     model = train(zoo.load_model(base, device="cpu"), inputs.pairs(), recipe, done, **options)
     model.eval()
-    vectors["lora"] = zoo.load_model(done, device="cpu").encode([inputs.TEXT, picture(1)])
+    vectors["lora"] = zoo.load_model(done, device="cpu").encode([inputs.TEXT, make_image(1)])
     shutil.copytree(done / "adapter", room / "adapter")
     save_file(vectors, room / "golden.safetensors")
 

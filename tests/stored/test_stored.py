@@ -325,14 +325,14 @@ def test_a_run_with_an_adapter_goes_on(room: Callable[..., Path]) -> None:
     options = {"progress": False, "trackers": (), "report": False, "device": "cpu", "name": "adapted"}
     train(model, inputs.pairs(), inputs.lora_recipe(), out, resume=True, **options)
     check_steps(out)
-    vectors = zoo.load_model(out, device="cpu").encode([inputs.TEXT, inputs.picture(1)])
+    vectors = zoo.load_model(out, device="cpu").encode([inputs.TEXT, inputs.make_image(1)])
     torch.testing.assert_close(vectors, load_file(STORED / "trained" / "golden.safetensors")["lora"], **CLOSE)
 
 
 def test_a_saved_adapter_fits() -> None:
     model = zoo.load_model(STORED / "models" / "vlm2vec-test", device="cpu")
     model = merge_lora(load_adapter(model, STORED / "trained" / "adapter"))
-    vectors = model.eval().encode([inputs.TEXT, inputs.picture(1)])
+    vectors = model.eval().encode([inputs.TEXT, inputs.make_image(1)])
     torch.testing.assert_close(vectors, load_file(STORED / "trained" / "golden.safetensors")["lora"], **CLOSE)
 
 

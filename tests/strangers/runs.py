@@ -9,14 +9,14 @@ from typing import Any
 
 from PIL import Image
 
-PICTURE = "report/pictures/0123456789abcdef.jpg"
+IMAGE = "report/images/0123456789abcdef.jpg"
 
 
 def a_run(folder: Path, **facts: Any) -> Path:
     """A run whose report can be made, without checkpoints; `facts` go into recipe.json."""
     from zoo.training import Recipe
 
-    (folder / "report" / "pictures").mkdir(parents=True)
+    (folder / "report" / "images").mkdir(parents=True)
     stages = [Recipe(name="train", model="text-test", steps=4, batch_size=2).to_dict()]
     write(folder / "recipe.json", {"stages": stages, **facts})
     write(folder / "data.json", {"command": "zoo train pairs.csv", "sources": ["pairs.csv"], "pairs": 8})
@@ -26,8 +26,8 @@ def a_run(folder: Path, **facts: Any) -> Path:
     judged = [{"step": step, "measure": "nDCG@10", "figure": 0.5, "figures": {"ndcg@10": 0.5}} for step in (2, 4)]
     (folder / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in judged))
     (folder / "skipped.jsonl").write_text(json.dumps({"pair": "line 3", "reason": "empty"}) + "\n")
-    write(folder / "report" / "examples.json", examples(PICTURE))
-    Image.new("RGB", (8, 8)).save(folder / PICTURE)
+    write(folder / "report" / "examples.json", examples(IMAGE))
+    Image.new("RGB", (8, 8)).save(folder / IMAGE)
     return folder
 
 
@@ -42,9 +42,9 @@ def scores() -> dict[str, Any]:
     return {"before": found, "after": found, "kept": kept, "verdict": {"measure": "nDCG@10"}}
 
 
-def examples(picture: str) -> dict[str, Any]:
+def examples(image: str) -> dict[str, Any]:
     """One example of a report."""
-    shown = {"text": "", "picture": picture, "alt": "a cat", "note": ""}
+    shown = {"text": "", "image": image, "alt": "a cat", "note": ""}
     case = {"asked": shown, "right": shown, "before": None, "after": shown, "place_before": None, "place_after": 1}
     return {"forward": {"helped": [case]}}
 

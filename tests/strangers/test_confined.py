@@ -41,11 +41,11 @@ def test_two_processes_work_at_once_and_no_third():
 
 
 def test_a_request_may_be_a_file_or_many_bytes(tmp_path):
-    (tmp_path / "film").write_bytes(b"abc" * 10**6)
+    (tmp_path / "video").write_bytes(b"abc" * 10**6)
     child = Confined("tests.strangers.test_confined:measures")
     try:
-        with (tmp_path / "film").open("rb") as file:
-            assert child.ask("film", file, most=10) == ({"read": 3 * 10**6, "word": "x"}, bytearray(b"abcabcabca"))
+        with (tmp_path / "video").open("rb") as file:
+            assert child.ask("video", file, most=10) == ({"read": 3 * 10**6, "word": "x"}, bytearray(b"abcabcabca"))
         assert child.ask("bytes", b"abc" * 10**7, most=10)[0] == {"read": 3 * 10**7, "word": "x"}
     finally:
         child.close()

@@ -22,7 +22,7 @@ NOT_HERE = "was not made here"
 
 
 def vectors(sandbox: Sandbox, references: list[str] | None = None, **source: Any) -> Path:
-    """A stranger's folder of vectors of three pictures beside it, whose manifest and rows name what he likes."""
+    """A stranger's folder of vectors of three images beside it, whose manifest and rows name what he likes."""
     photos, folder = sandbox.gift / "photos", sandbox.gift / "vectors"
     photos.mkdir()
     for number in range(3):
@@ -45,11 +45,11 @@ def searched(sandbox: Sandbox, folder: Path, *options: Any, **also: Any) -> Answ
 
 
 def shown(sandbox: Sandbox, name: str = "found.html") -> int:
-    """Pictures on the page."""
+    """Images on the page."""
     return (sandbox.out / name).read_text().count("<img")
 
 
-# ---------------------------------------------------------------------------------------- pictures that a manifest names
+# ---------------------------------------------------------------------------------------- images that a manifest names
 
 CAT = ["cat.png"] * 3
 PLACES: list[tuple[list[str] | None, dict[str, Any]]] = [
@@ -68,19 +68,19 @@ PLACES: list[tuple[list[str] | None, dict[str, Any]]] = [
 
 
 def _private(sandbox: Sandbox) -> None:
-    """Tables with pictures of the user's."""
-    picture = (sandbox.home / "photos" / "cat.png").read_bytes()
-    pq.write_table(pa.table({"image": [picture, picture]}), sandbox.home / "t.parquet")
-    shard(sandbox.home / "s.tar", {"0.image": picture})
+    """Tables with images of the user's."""
+    image = (sandbox.home / "photos" / "cat.png").read_bytes()
+    pq.write_table(pa.table({"image": [image, image]}), sandbox.home / "t.parquet")
+    shard(sandbox.home / "s.tar", {"0.image": image})
 
 
 @pytest.mark.parametrize(
     ("references", "source"), [PLACES[0], *(pytest.param(*place, marks=slow) for place in PLACES[1:])]
 )
-def test_pictures_of_the_users_stand_on_no_page(sandbox: Sandbox, references: Any, source: dict[str, Any]) -> None:
+def test_images_of_the_users_stand_on_no_page(sandbox: Sandbox, references: Any, source: dict[str, Any]) -> None:
     _private(sandbox)
     answer = searched(sandbox, vectors(sandbox, references, **source)).harmless()
-    assert "3 pictures are not shown; " in answer.err
+    assert "3 images are not shown; " in answer.err
     assert shown(sandbox) == 0
     assert NOT_HERE in (sandbox.out / "found.html").read_text()
 
@@ -113,11 +113,11 @@ def test_a_page_of_vectors_shows_none_of_them(sandbox: Sandbox) -> None:
         "import sys, pathlib, zoo\nfrom zoo.demos.stored import vectors_gallery\n"
         "vectors_gallery(zoo.load_model('zoo-mini'), pathlib.Path(sys.argv[1]))"
     )
-    sandbox.python(code, folder).refused(f"none of the 1 pictures .*{NOT_HERE}.*--root DIR")
+    sandbox.python(code, folder).refused(f"none of the 1 images .*{NOT_HERE}.*--root DIR")
 
 
 @slow
-def test_the_user_says_where_the_pictures_are(sandbox: Sandbox) -> None:
+def test_the_user_says_where_the_images_are(sandbox: Sandbox) -> None:
     folder = vectors(sandbox, ["0.png", "../../home/photos/cat.png", "link.png"])
     (sandbox.gift / "photos" / "link.png").symlink_to(sandbox.home / "photos" / "cat.png")
     searched(sandbox, folder, "--root", sandbox.gift / "photos").harmless()
@@ -133,7 +133,7 @@ def test_the_user_says_where_the_pictures_are(sandbox: Sandbox) -> None:
 
 
 @slow
-def test_ones_own_folder_shows_ones_own_pictures(sandbox: Sandbox) -> None:
+def test_ones_own_folder_shows_ones_own_images(sandbox: Sandbox) -> None:
     made = sandbox.zoo("embed", sandbox.home / "photos", "--out", sandbox.out / "v", reads=[sandbox.home / "photos"])
     made.harmless()
     answer = searched(sandbox, sandbox.out / "v")
@@ -321,7 +321,7 @@ def test_an_archive_names_no_file_beside_it(sandbox: Sandbox) -> None:
 # -------------------------------------------------------------------------------------------------------------------- links
 
 
-def _a_picture(gift: Path, home: Path) -> None:
+def _an_image(gift: Path, home: Path) -> None:
     (gift / "cat.png").symlink_to(home / "photos" / "cat.png")
 
 
@@ -339,12 +339,12 @@ def _a_table(gift: Path, home: Path) -> None:
 
 
 @slow
-@pytest.mark.parametrize("plant", [_a_picture, _a_name_without_suffix, _a_folder, _a_table])
-def test_links_in_a_folder_of_pictures(sandbox: Sandbox, plant: Callable[[Path, Path], None]) -> None:
+@pytest.mark.parametrize("plant", [_an_image, _a_name_without_suffix, _a_folder, _a_table])
+def test_links_in_a_folder_of_images(sandbox: Sandbox, plant: Callable[[Path, Path], None]) -> None:
     (sandbox.gift / "0.png").write_bytes(png(10, 20, 200))
     plant(sandbox.gift, sandbox.home)
     answer = embedded(sandbox, "--model", "zoo-mini", "--quiet").safe()
-    if plant is _a_picture:
+    if plant is _an_image:
         assert "leads out of the folder" in quarantined(sandbox)[0]
     if plant is _a_table:
         assert "leads out of the folder" in answer.text
@@ -360,10 +360,10 @@ def test_a_split_that_is_a_link(sandbox: Sandbox) -> None:
 
 
 @slow
-def test_a_text_beside_a_picture_that_is_a_link(sandbox: Sandbox) -> None:
+def test_a_text_beside_an_image_that_is_a_link(sandbox: Sandbox) -> None:
     for number in range(4):
         (sandbox.gift / f"{number}.png").write_bytes(png(10 * number, 20, 200))
-        (sandbox.gift / f"{number}.txt").write_text(f"picture {number}")
+        (sandbox.gift / f"{number}.txt").write_text(f"image {number}")
     (sandbox.gift / "0.txt").unlink()
     (sandbox.gift / "0.txt").symlink_to(sandbox.home / "secret.txt")
     words = ("train", sandbox.gift, "--model", "zoo-mini", "--dry-run", "--out", sandbox.out / "r")
@@ -372,7 +372,7 @@ def test_a_text_beside_a_picture_that_is_a_link(sandbox: Sandbox) -> None:
 
 
 @slow
-def test_a_pipe_among_the_pictures(sandbox: Sandbox) -> None:
+def test_a_pipe_among_the_images(sandbox: Sandbox) -> None:
     (sandbox.gift / "0.png").write_bytes(png(10, 20, 200))
     os.mkfifo(sandbox.gift / "1.png")
     os.mkfifo(sandbox.gift / "2")

@@ -18,7 +18,7 @@ from zoo.publishing import certificate
 from zoo.publishing.exports import export
 
 LIKE = "gme-qwen2vl-2b"
-PROCESSOR, PICTURES, TOKENS = "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"
+PROCESSOR, IMAGES, TOKENS = "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"
 VIDEOS, CONFIG = "video_preprocessor_config.json", "config.json"
 OPEN = f"import sys, zoo; zoo.load_model(sys.argv[1], like={LIKE!r}, ignore=sys.argv[2:]).encode('a cat')"
 SECOND = {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": "$HOME"}
@@ -36,15 +36,15 @@ MORE: list[Case] = [
     (PROCESSOR, "tokenizer.vocab", "$HOME/secret.txt", "tokenizer.vocab"),
     (PROCESSOR, "processor_class", "DiaProcessor", "processor DiaProcessor"),
     (PROCESSOR, "processor_class", "InstructBlipProcessor", "qformer_tokenizer"),
-    (PICTURES, "processor_class", "BarkProcessor", "BarkProcessor"),
+    (IMAGES, "processor_class", "BarkProcessor", "BarkProcessor"),
     (VIDEOS, "processor_class", "Wav2Vec2ProcessorWithLM", "Wav2Vec2ProcessorWithLM"),
-    (PICTURES, "image_processor_type", "OneFormerImageProcessor", "image_processor_type.*repo_path"),
-    (PICTURES, "image_processor_type", "OneFormerFeatureExtractor", "image_processor_type.*repo_path"),
-    (PICTURES, "image_processor_type", "TimmWrapperImageProcessor", "image_processor_type"),
-    (PICTURES, "image_processor_type", "LayoutLMv2ImageProcessor", "tesseract_config"),
-    (PICTURES, "repo_path", "evil/repo", "repo_path"),
-    (PICTURES, "anything", "../../home/secret.txt", "anything.*another place"),
-    (PICTURES, "anything", ["~/secret.txt"], "anything.*another place"),
+    (IMAGES, "image_processor_type", "OneFormerImageProcessor", "image_processor_type.*repo_path"),
+    (IMAGES, "image_processor_type", "OneFormerFeatureExtractor", "image_processor_type.*repo_path"),
+    (IMAGES, "image_processor_type", "TimmWrapperImageProcessor", "image_processor_type"),
+    (IMAGES, "image_processor_type", "LayoutLMv2ImageProcessor", "tesseract_config"),
+    (IMAGES, "repo_path", "evil/repo", "repo_path"),
+    (IMAGES, "anything", "../../home/secret.txt", "anything.*another place"),
+    (IMAGES, "anything", ["~/secret.txt"], "anything.*another place"),
     (VIDEOS, "anything", "file:///etc/passwd", "anything.*another place"),
     (TOKENS, "vocab", "$HOME/secret.txt", "vocab"),
     (TOKENS, "merges", "$HOME/secret.txt", "merges"),

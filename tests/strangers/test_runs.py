@@ -64,7 +64,7 @@ LINKED = [
     ("metrics.jsonl", "fifo"),
     ("scores.json", "nothing"),
     ("report", "folder"),
-    ("report/pictures", "folder"),
+    ("report/images", "folder"),
     ("report/examples.json", "file"),
     ("report/versions.json", "nothing"),
     ("report/" + "x" * 40, "file"),
@@ -83,7 +83,7 @@ LINKED = [
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [case if case[0] == "report/pictures" else pytest.param(*case, marks=slow) for case in LINKED]
+    ("name", "what"), [case if case[0] == "report/images" else pytest.param(*case, marks=slow) for case in LINKED]
 )
 def test_what_is_a_link_or_a_fifo_is_named_by_the_report(sandbox: Sandbox, run: Path, name: str, what: str) -> None:
     runs.put(run / name, what, sandbox.home)
@@ -120,29 +120,29 @@ def test_a_socket_is_named(sandbox: Sandbox, run: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         "../../home/photos/cat.png",
         pytest.param("/etc/passwd", marks=slow),
-        pytest.param("report/pictures/../../../../home/photos/cat.png", marks=slow),
+        pytest.param("report/images/../../../../home/photos/cat.png", marks=slow),
         pytest.param("recipe.json", marks=slow),
-        pytest.param("report/pictures/0123456789abcdef.jpg\n", marks=slow),
+        pytest.param("report/images/0123456789abcdef.jpg\n", marks=slow),
     ],
 )
-def test_a_picture_that_lies_elsewhere_is_in_no_report(sandbox: Sandbox, run: Path, picture: str) -> None:
-    runs.write(run / "report" / "examples.json", runs.examples(picture))
-    report(sandbox, run).refused("examples.json: .*picture")
+def test_an_image_that_lies_elsewhere_is_in_no_report(sandbox: Sandbox, run: Path, image: str) -> None:
+    runs.write(run / "report" / "examples.json", runs.examples(image))
+    report(sandbox, run).refused("examples.json: .*image")
 
 
 @slow
 @pytest.mark.parametrize("kind", ["file", "fifo"])
-def test_a_picture_that_is_a_link(sandbox: Sandbox, run: Path, kind: str) -> None:
-    runs.put(run / runs.PICTURE, kind, sandbox.home)
+def test_an_image_that_is_a_link(sandbox: Sandbox, run: Path, kind: str) -> None:
+    runs.put(run / runs.IMAGE, kind, sandbox.home)
     report(sandbox, run).refused("0123456789abcdef.jpg is a")
 
 
 @slow
-@pytest.mark.parametrize("name", ["recipe.json", "scores.json", "metrics.jsonl", "report/examples.json", runs.PICTURE])
+@pytest.mark.parametrize("name", ["recipe.json", "scores.json", "metrics.jsonl", "report/examples.json", runs.IMAGE])
 def test_a_file_of_three_gigabytes_is_not_read(sandbox: Sandbox, run: Path, name: str) -> None:
     runs.put(run / name, "sparse", sandbox.home)
     report(sandbox, run).refused(f"{Path(name).name} has 3,221,225,472 bytes")
@@ -302,7 +302,7 @@ def test_the_recipe_names_a_teacher(sandbox: Sandbox) -> None:
         ({"combiner": 2**40}, "combiner"),
         ({"losses": [["a"]]}, "losses"),
         ({"distillation": {"teacher": "os.path"}}, "package"),
-        ({"pictures": {"sizes": [{"size": "x", "share": 1.0}]}}, "sizes"),
+        ({"images": {"sizes": [{"size": "x", "share": 1.0}]}}, "sizes"),
         ({"name": 3}, "name"),
         ({"loss": "matryoshka(dims=[" + "1," * 100_000 + "]):infonce"}, ""),
         ({"nothing": 1}, "unknown fields"),
@@ -448,7 +448,7 @@ def test_a_checkpoint_of_three_gigabytes(sandbox: Sandbox, made: Path, fonts: Pa
 def test_what_another_tool_left_is_not_removed(sandbox: Sandbox, fonts: Path) -> None:
     (sandbox.gift / "pairs.csv").write_text("query,positive\n" + "".join(f"what {i},it {i}\n" for i in range(16)))
     out = sandbox.gift / "project"
-    for name in ("checkpoints/epoch-1/model.bin", "best/mine.txt", "report/notes.txt", "report/pictures/cat.jpg"):
+    for name in ("checkpoints/epoch-1/model.bin", "best/mine.txt", "report/notes.txt", "report/images/cat.jpg"):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("mine")
     words = ["train", sandbox.gift / "pairs.csv", "--model", "text-test", "--from-scratch", "--steps", "2"]
@@ -464,7 +464,7 @@ def test_what_another_tool_left_is_not_removed(sandbox: Sandbox, fonts: Path) ->
         environment={"MPLCONFIGDIR": str(fonts)},
     ).harmless()
     assert sorted(p.read_text() for p in (out / "checkpoints/epoch-1/model.bin", out / "best/mine.txt")) == ["mine"] * 2
-    assert (out / "report/pictures/cat.jpg").read_text() == (out / "report/notes.txt").read_text() == "mine"
+    assert (out / "report/images/cat.jpg").read_text() == (out / "report/notes.txt").read_text() == "mine"
     (sandbox.gift / "other").mkdir()
     (sandbox.gift / "other" / "metrics.jsonl").write_text('{"step": 1}\n')
     other = sandbox.zoo(*words, "--out", sandbox.gift / "other", "--log", "none", writes=[sandbox.gift])

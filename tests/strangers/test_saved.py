@@ -281,8 +281,8 @@ from pathlib import Path
 from zoo.inputs.item import Item
 from zoo.tables import write_pairs
 from zoo.tables.pairs import Pair
-picture = Path(sys.argv[2]).read_bytes()
-write_pairs([Pair(Item(image=picture), Item(text="a"))], Path(sys.argv[1]))
+image = Path(sys.argv[2]).read_bytes()
+write_pairs([Pair(Item(image=image), Item(text="a"))], Path(sys.argv[1]))
 """
     shutil.copy(sandbox.home / "photos" / "cat.png", sandbox.out / "cat.png")
     from PIL import Image

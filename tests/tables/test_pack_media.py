@@ -27,7 +27,7 @@ def test_recordings_of_a_class_are_a_group():
     groups: dict[str, set[str]] = {}
     for pair in table:
         groups.setdefault(pair.group, set()).add(pair.positive.text)
-    assert len(groups) == 20  # ten sounds, ten digits
+    assert len(groups) == 20  # ten classes of sound, ten digits
     assert all(len(texts) == 1 for texts in groups.values())
 
 
@@ -48,4 +48,4 @@ def test_what_is_embedded_of_a_pack():
     with pytest.raises(
         TableError, match="there are photos, emoji, symbols, audio, video, composed, documents, regions"
     ):
-        open_pairs("pack:sounds")
+        open_pairs("pack:recordings")

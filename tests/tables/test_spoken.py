@@ -24,11 +24,11 @@ def test_every_digit_is_said_by_many_voices_and_called_as_the_packs_are() -> Non
     }
     for pair in pairs:
         assert (pair.group.removeprefix("audio:"), pair.positive.text, pair.also[0].text) in known
-        sound = pair.query.audio
-        assert (sound.rate, sound.samples.dtype) == (16_000, np.float32)
-        assert np.abs(sound.samples).max() == pytest.approx(0.5)
-        assert 0.1 < len(sound.samples) / 16_000 < 3
-        power = np.abs(np.fft.rfft(sound.samples)) ** 2
+        audio = pair.query.audio
+        assert (audio.rate, audio.samples.dtype) == (16_000, np.float32)
+        assert np.abs(audio.samples).max() == pytest.approx(0.5)
+        assert 0.1 < len(audio.samples) / 16_000 < 3
+        power = np.abs(np.fft.rfft(audio.samples)) ** 2
         assert power[len(power) * 9 // 16 :].sum() < 1e-3 * power.sum()  # nothing above 4.5 kHz
 
 

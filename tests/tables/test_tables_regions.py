@@ -242,8 +242,8 @@ def test_masks_of_a_parquet_table_may_be_bytes(folder):
     buffer = io.BytesIO()
     Image.fromarray(BITS).save(buffer, "PNG")
     cell = {"bytes": buffer.getvalue(), "path": None}
-    picture = {"bytes": (folder / "a.png").read_bytes(), "path": None}
-    pq.write_table(pa.Table.from_pylist([{"image": picture, "caption": "red", "mask": cell}]), folder / "t.parquet")
+    image = {"bytes": (folder / "a.png").read_bytes(), "path": None}
+    pq.write_table(pa.Table.from_pylist([{"image": image, "caption": "red", "mask": cell}]), folder / "t.parquet")
     (mask,) = open_pairs(folder / "t.parquet")[0].query.regions
     assert (np.asarray(mask.pixels) == BITS).all()
     source = open_source(folder / "t.parquet", column="image")

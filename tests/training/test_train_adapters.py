@@ -68,7 +68,7 @@ def batches(model: Embedder, count: int = 2) -> list[dict[str, torch.Tensor]]:
         if "image" in tower.encoder.reads:
             size = tower.encoder.transform.size
             side = size if isinstance(size, int) else size[0]
-            # plain colours with noise: to a random network, pictures of noise alone are all the same
+            # plain colours with noise: to a random network, images of noise alone are all the same
             colour, noise = (torch.rand(count, 3, n, n, generator=generator) for n in (1, side))
             out.append({"pixels": 0.8 * colour + 0.2 * noise})
         else:

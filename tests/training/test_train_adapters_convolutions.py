@@ -78,19 +78,19 @@ class Kinds(nn.Module):
         self.line = nn.Conv1d(3, 4, 3, padding=1)
         self.plane = nn.Conv2d(4, 5, (3, 2), stride=2, padding="valid")
         self.same = Conv2dSame(5, 4, 3, stride=2, bias=False)
-        self.film = nn.Conv3d(4, 6, (1, 2, 2), padding=1)
+        self.video = nn.Conv3d(4, 6, (1, 2, 2), padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(b, 3, n)` → `(b, k)`."""
         x = self.line(x)[..., None].expand(-1, -1, -1, 9)
-        return self.film(self.same(self.plane(x))[:, :, None]).flatten(1)
+        return self.video(self.same(self.plane(x))[:, :, None]).flatten(1)
 
 
 @pytest.mark.parametrize("options", [{}, {"use_dora": True}, {"use_rslora": True}, {"lora_bias": True}])
 def test_peft_is_the_reference_for_every_kind(options, tmp_path):
     torch.manual_seed(1)
     plain = Kinds().eval()
-    names = ["line", "plane", "film"] if "lora_bias" in options else ["line", "plane", "same", "film"]
+    names = ["line", "plane", "video"] if "lora_bias" in options else ["line", "plane", "same", "video"]
     theirs = get_peft_model(copy.deepcopy(plain), LoraConfig(r=3, lora_alpha=5, target_modules=names, **options)).eval()
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
@@ -140,10 +140,10 @@ def test_the_embedded_default_learns_by_the_recipe_and_its_adapter_is_the_whole_
     pairs = shape_pairs()
     model = train(load_model("zoo-mini"), pairs, recipe, tmp_path, **CALM)
     again = merge_lora(load_adapter(load_model("zoo-mini"), tmp_path / "adapter"))
-    pictures = [pair.query for pair in pairs]
-    assert torch.allclose(again.encode(pictures), model.encode(pictures), atol=1e-5)
+    images = [pair.query for pair in pairs]
+    assert torch.allclose(again.encode(images), model.encode(images), atol=1e-5)
     assert same_weights(model, load_model(tmp_path))
-    assert not torch.allclose(model.encode(pictures), load_model("zoo-mini").encode(pictures), atol=1e-3)
+    assert not torch.allclose(model.encode(images), load_model("zoo-mini").encode(images), atol=1e-3)
 
 
 def test_dora_in_a_dry_run():

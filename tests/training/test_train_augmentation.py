@@ -5,16 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from zoo.training.augmentation import Augmentation, change_light, change_sound, change_words, crop, erase, pick_frames
+from zoo.training.augmentation import Augmentation, change_audio, change_light, change_words, crop, erase, pick_frames
 from zoo.training.errors import RecipeError
 
 from zoo.inputs.item import Item
 from zoo.inputs.regions import Box
 
 EVERYTHING = Augmentation.parse("crop, flip, colour, erase; words, swap; gain, shift, mute; frames")
-PICTURE = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 40, 60)).astype(np.uint8))
-FILM = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (8, 3, 24, 24)).astype(np.uint8))
-SOUND = torch.sin(torch.linspace(0, 300, 4000)) * 0.4
+IMAGE = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 40, 60)).astype(np.uint8))
+VIDEO = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (8, 3, 24, 24)).astype(np.uint8))
+AUDIO = torch.sin(torch.linspace(0, 300, 4000)) * 0.4
 TEXT = "a small red bicycle leans on the old wall of a quiet house"
 REGION = (Box(0, 0, 5, 5),)
 
@@ -24,13 +24,13 @@ def luck(seed=0):
 
 
 def views(augmentation, count=40):
-    """Of a picture, a film from a file, a sound from a file and a text, under many seeds."""
+    """Of an image, a video from a file, a recording from a file and a text, under many seeds."""
     for step in range(count):
         seed = (7, step, 3)
         yield {
-            "picture": augmentation.read(PICTURE, Item(image=b"x"), seed),
-            "film": augmentation.read(FILM, Item(video=b"x"), seed),
-            "sound": augmentation.read(SOUND, Item(audio=b"x"), seed),
+            "image": augmentation.read(IMAGE, Item(image=b"x"), seed),
+            "video": augmentation.read(VIDEO, Item(video=b"x"), seed),
+            "audio": augmentation.read(AUDIO, Item(audio=b"x"), seed),
             "text": augmentation.item(Item(text=TEXT), seed).text,
         }
 
@@ -39,24 +39,24 @@ def test_the_same_seed_gives_the_same_view_and_another_another():
     first, second = list(views(EVERYTHING)), list(views(EVERYTHING))
     for a, b in zip(first, second, strict=True):
         assert a["text"] == b["text"]
-        assert all(torch.equal(a[name], b[name]) for name in ("picture", "film", "sound"))
-    for name in ("picture", "film", "sound"):
+        assert all(torch.equal(a[name], b[name]) for name in ("image", "video", "audio"))
+    for name in ("image", "video", "audio"):
         assert len({view[name].numpy().tobytes() for view in first}) == 40
     assert len({view["text"] for view in first}) > 20
     for one, other in (((1, 2), (2, 1)), ((1,), (1, 0)), (-1, 1), ((0, 0), (0, 0, 0))):
         item = Item(image=b"x")
-        assert not torch.equal(EVERYTHING.read(PICTURE, item, one), EVERYTHING.read(PICTURE, item, other))
+        assert not torch.equal(EVERYTHING.read(IMAGE, item, one), EVERYTHING.read(IMAGE, item, other))
 
 
 def test_views_keep_size_type_and_the_original():
-    before = PICTURE.clone(), FILM.clone(), SOUND.clone()
+    before = IMAGE.clone(), VIDEO.clone(), AUDIO.clone()
     for view in views(EVERYTHING):
-        assert (view["picture"].shape, view["picture"].dtype) == (PICTURE.shape, torch.uint8)
-        assert (view["film"].shape, view["film"].dtype) == (FILM.shape, torch.uint8)
-        assert (view["sound"].shape, view["sound"].dtype) == (SOUND.shape, torch.float32)
-        assert view["sound"].abs().max() <= 1
-        assert torch.isfinite(view["sound"]).all()
-    assert all(torch.equal(a, b) for a, b in zip(before, (PICTURE, FILM, SOUND), strict=True))
+        assert (view["image"].shape, view["image"].dtype) == (IMAGE.shape, torch.uint8)
+        assert (view["video"].shape, view["video"].dtype) == (VIDEO.shape, torch.uint8)
+        assert (view["audio"].shape, view["audio"].dtype) == (AUDIO.shape, torch.float32)
+        assert view["audio"].abs().max() <= 1
+        assert torch.isfinite(view["audio"]).all()
+    assert all(torch.equal(a, b) for a, b in zip(before, (IMAGE, VIDEO, AUDIO), strict=True))
 
 
 def test_nothing_named_changes_nothing():
@@ -64,10 +64,10 @@ def test_nothing_named_changes_nothing():
     assert plain == Augmentation()
     item = Item(text=TEXT, image=b"x")
     assert plain.item(item, 0) is item
-    for value in (PICTURE, FILM, {"any": "thing"}, [1, 2, 3]):
+    for value in (IMAGE, VIDEO, {"any": "thing"}, [1, 2, 3]):
         assert plain.read(value, item, 0) is value
     words = Augmentation.parse("words=0.5")
-    assert words.read(PICTURE, Item(image=b"x"), 0) is PICTURE
+    assert words.read(IMAGE, Item(image=b"x"), 0) is IMAGE
 
 
 def test_an_augmentation_says_what_it_changes():
@@ -81,7 +81,7 @@ def test_an_augmentation_says_what_it_changes():
     assert {text: set(Augmentation.parse(text).modalities) for text in changed} == changed
 
 
-# ------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------- images
 
 
 def test_a_crop_is_an_enlarged_part():
@@ -101,7 +101,7 @@ def test_a_crop_is_an_enlarged_part():
     )
 
 
-def test_pictures_are_mirrored_only_where_that_is_named():
+def test_images_are_mirrored_only_where_that_is_named():
     half = torch.zeros(3, 8, 8, dtype=torch.uint8)
     half[..., :4] = 200
     usual = Augmentation.parse("crop, colour")
@@ -133,19 +133,19 @@ def test_colours_keep_their_hue():
 
 def test_a_patch_is_of_one_colour_and_the_rest_untouched():
     for seed in range(100):
-        view = erase(PICTURE, luck(seed))
-        changed = (view != PICTURE).any(0)
+        view = erase(IMAGE, luck(seed))
+        changed = (view != IMAGE).any(0)
         rows, columns = changed.any(1).nonzero()[:, 0], changed.any(0).nonzero()[:, 0]
         patch = view[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert (patch == patch[:, :1, :1]).all()
         assert 0.01 < changed.float().mean() < 0.17
 
 
-def test_regions_keep_the_picture_in_its_place():
+def test_regions_keep_the_image_in_its_place():
     item = Item(image=b"x", regions=REGION)
     still = Augmentation.parse("crop=0.2, flip=1")
-    assert torch.equal(still.read(PICTURE, item, 0), PICTURE)
-    assert not torch.equal(still.read(PICTURE, Item(image=b"x"), 0), PICTURE)
+    assert torch.equal(still.read(IMAGE, item, 0), IMAGE)
+    assert not torch.equal(still.read(IMAGE, Item(image=b"x"), 0), IMAGE)
 
 
 # ------------------------------------------------------------------------------------------------- texts
@@ -171,29 +171,29 @@ def test_swapped_words_are_all_there_and_near_their_place():
     assert 0.2 < np.mean(moved) < 0.45  # 1 swap moves two words
 
 
-# ------------------------------------------------------------------------------------------------- sounds and films
+# ------------------------------------------------------------------------------------------------- recordings and videos
 
 
 def test_a_sound_is_louder_or_softer_within_the_decibels_and_never_clips():
     levels = []
     for seed in range(200):
-        view = change_sound(SOUND, luck(seed), gain=6)
-        factor = view.abs().max() / SOUND.abs().max()
-        torch.testing.assert_close(view, SOUND * factor, rtol=1e-4, atol=1e-5)
+        view = change_audio(AUDIO, luck(seed), gain=6)
+        factor = view.abs().max() / AUDIO.abs().max()
+        torch.testing.assert_close(view, AUDIO * factor, rtol=1e-4, atol=1e-5)
         levels.append(20 * np.log10(float(factor)))
     assert -6.01 < min(levels) < -4
     assert 4 < max(levels) < 6.01
-    assert change_sound(SOUND * 2.4, luck(1), gain=40).abs().max() <= 1.0001
+    assert change_audio(AUDIO * 2.4, luck(1), gain=40).abs().max() <= 1.0001
 
 
 def test_a_moved_sound_is_the_same_with_silence_before_or_behind():
     ahead = 0
     for seed in range(50):
-        view = change_sound(SOUND, luck(seed), shift=0.1)
+        view = change_audio(AUDIO, luck(seed), shift=0.1)
         fits = [
             n
             for n in range(-400, 401)
-            if torch.equal(view[max(0, n) : 4000 + min(0, n)], SOUND[max(0, -n) : 4000 - max(0, n)])
+            if torch.equal(view[max(0, n) : 4000 + min(0, n)], AUDIO[max(0, -n) : 4000 - max(0, n)])
         ]
         assert len(fits) == 1
         ahead += fits[0] > 0
@@ -206,13 +206,13 @@ def test_a_muted_stretch_is_one_and_no_longer_than_said():
     loud = torch.ones(1000)
     lengths = []
     for seed in range(100):
-        silent = (change_sound(loud, luck(seed), mute=0.2) == 0).nonzero()[:, 0]
+        silent = (change_audio(loud, luck(seed), mute=0.2) == 0).nonzero()[:, 0]
         lengths.append(len(silent))
         assert len(silent) == 0 or silent[-1] - silent[0] + 1 == len(silent)
     assert 150 < max(lengths) <= 200
 
 
-def test_frames_stay_in_order_and_cover_most_of_the_film():
+def test_frames_stay_in_order_and_cover_most_of_the_video():
     seen = set()
     for seed in range(200):
         frames = pick_frames(20, luck(seed), 0.3)
@@ -226,17 +226,17 @@ def test_frames_stay_in_order_and_cover_most_of_the_film():
     assert pick_frames(1, luck(), 0.3).tolist() == [0]
 
 
-def test_all_frames_of_a_film_are_changed_alike():
-    still = PICTURE.expand(6, 3, 40, 60)
+def test_all_frames_of_a_video_are_changed_alike():
+    still = IMAGE.expand(6, 3, 40, 60)
     for seed in range(30):
         view = Augmentation.parse("crop=0.3, flip, colour=0.5, erase=1, frames").read(still, Item(video=b"x"), seed)
         assert (view == view[:1]).all()
-        assert not torch.equal(view[0], PICTURE)
+        assert not torch.equal(view[0], IMAGE)
 
 
-def test_films_and_sounds_given_as_arrays_are_changed_once_before_they_are_read():
-    film, sound = FILM.movedim(1, -1).numpy(), SOUND.numpy()
-    for item in (Item(video=film), Item(video=torch.from_numpy(film)), Item(audio=sound), Item(audio=SOUND)):
+def test_videos_and_sounds_given_as_arrays_are_changed_once_before_they_are_read():
+    video, audio = VIDEO.movedim(1, -1).numpy(), AUDIO.numpy()
+    for item in (Item(video=video), Item(video=torch.from_numpy(video)), Item(audio=audio), Item(audio=AUDIO)):
         changed = EVERYTHING.item(item, 5)
         before, after = (x.video if x.video is not None else x.audio for x in (item, changed))
         assert type(after) is type(before)
@@ -269,10 +269,10 @@ def test_what_is_misspelt_is_named(text, said):
 @pytest.mark.parametrize(
     ("value", "item"),
     [
-        ({"pixel_values": PICTURE}, Item(image=b"x")),
-        (PICTURE.float(), Item(image=b"x")),
-        (PICTURE, Item(video=b"x")),
-        (PICTURE, Item(audio=b"x")),
+        ({"pixel_values": IMAGE}, Item(image=b"x")),
+        (IMAGE.float(), Item(image=b"x")),
+        (IMAGE, Item(video=b"x")),
+        (IMAGE, Item(audio=b"x")),
     ],
 )
 def test_reads_that_cannot_be_changed_are_refused(value, item):

@@ -286,7 +286,7 @@ def test_qzhous_stages_on_a_toy_set(tmp_path):
 
 
 @pytest.mark.slow
-def test_pictures_and_texts_by_data_set(tmp_path):
+def test_images_and_texts_by_data_set(tmp_path):
     pairs = [*shape_pairs(("red",), dataset="photos"), *[replace(p, dataset="texts") for p in text_pairs(4)]]
     recipe = quick(losses=(("texts", "sigmoid"),), sampler="homogeneous", batch_size=4, steps=2)
     train(fresh("clip-test"), pairs, recipe, tmp_path, **CALM)

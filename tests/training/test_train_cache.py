@@ -284,9 +284,9 @@ def test_items_of_other_content_have_other_keys_and_equal_ones_the_same(tmp_path
     assert [item_key(item) for item in items()] == keys
     assert all(len(one) == 16 for one in keys)
     assert item_key(Item(text="a"), "query: ") == item_key(Item(text="query: a"))
-    # A vision-language model reads the prompt with a picture too, and not as a part of the text.
-    picture, both = Item(image=pixels), Item(image=pixels, text="a")
-    assert item_key(picture, "query: ") != item_key(picture)
+    # A vision-language model reads the prompt with an image too, and not as a part of the text.
+    image, both = Item(image=pixels), Item(image=pixels, text="a")
+    assert item_key(image, "query: ") != item_key(image)
     # With an empty instruction of its own an item takes no prompt.
     assert item_key(Item(text="a", instruction=""), "query: ") != item_key(Item(text="a"), "query: ")
     assert item_key(both, "query: ") != item_key(Item(image=pixels, text="query: a"))
@@ -317,7 +317,7 @@ def model():
     return build_model("clip-test")
 
 
-def pictures(count):
+def make_images(count):
     luck = np.random.default_rng(0)
     return [Item(image=luck.integers(0, 255, (20, 20, 3)).astype(np.uint8)) for _ in range(count)]
 
@@ -331,7 +331,7 @@ def count_forwards(model, monkeypatch):
 
 
 def test_only_what_is_missing_is_computed_and_all_comes_in_order(model, tmp_path, monkeypatch):
-    items = pictures(12)
+    items = make_images(12)
     expected = model.encode(items)
     cache = VectorCache.for_towers(tmp_path, model)
     encode_cached(model, items[::2], cache, progress=False)
@@ -348,7 +348,7 @@ def test_only_what_is_missing_is_computed_and_all_comes_in_order(model, tmp_path
 def test_the_weights_of_other_towers_do_not_matter(model, tmp_path):
     position = next(i for i, tower in enumerate(model.towers) if "image" in tower.encoder.reads)
     cache = VectorCache.for_towers(tmp_path, model, [position])
-    encode_cached(model, pictures(2), cache)
+    encode_cached(model, make_images(2), cache)
     other, own = ([*model.towers[i].parameters()][-1] for i in (1 - position, position))
     with torch.no_grad():
         other.add_(1)
@@ -361,7 +361,7 @@ def test_the_weights_of_other_towers_do_not_matter(model, tmp_path):
 
 
 def test_bad_items_are_named_and_the_others_kept(model, tmp_path):
-    items = pictures(5)
+    items = make_images(5)
     bad = Item(image=tmp_path / "none.png")
     items = [items[0], bad, *items[1:], replace(bad)]
     cache = VectorCache.for_towers(tmp_path / "c", model)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("cache_home")
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A folder with two pictures in another one."""
+    """A folder with two images in another one."""
     (tmp_path / "img").mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8), (220, 20, 20)).save(tmp_path / "img" / name)

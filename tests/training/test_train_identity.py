@@ -25,7 +25,7 @@ from zoo.training.samplers import describe_samplers
 from zoo.training.trainer import make_feed
 
 from tests.training.loss_support import right_of, units
-from tests.training.train_support import PAINTS, SHAPES, fresh, picture, quick, remove, same_weights, text_pairs
+from tests.training.train_support import PAINTS, SHAPES, fresh, make_image, quick, remove, same_weights, text_pairs
 from zoo.evaluation.pairs import evaluate_pairs
 from zoo.inputs.item import Item
 from zoo.tables.pairs import Selection, answers_of
@@ -112,11 +112,11 @@ def test_no_loss_pushes_a_right_target_away(written):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twelve pictures, and copies of them under other names."""
+    """Twelve images, and copies of them under other names."""
     for name in ("img", "copies"):
         (tmp_path / name).mkdir()
     for i, (shape, paint) in enumerate((shape, paint) for shape in SHAPES for paint in PAINTS):
-        Image.fromarray(picture(shape, paint)).save(tmp_path / "img" / f"{i}.png")
+        Image.fromarray(make_image(shape, paint)).save(tmp_path / "img" / f"{i}.png")
         shutil.copy(tmp_path / "img" / f"{i}.png", tmp_path / "copies" / f"{i}.png")
     return tmp_path
 
@@ -131,7 +131,7 @@ NAMES = ("img/{}.png", "./img/{}.png", "copies/{}.png")
 
 
 def named(kind: str, thing: int, way: int = 0) -> str:
-    """A picture under one of its names, or the words for it."""
+    """An image under one of its names, or the words for it."""
     return NAMES[way % 3].format(thing % 12) if kind == "image" else f"the words number {thing}"
 
 
@@ -226,9 +226,9 @@ def test_every_sampler_gives_batches_that_equal_a_loop(sampler, folder):
 
 
 def listed(folder, counts=(3, 1, 5, 2, 3, 3, 3, 3)):
-    """A table with a list of captions for each picture."""
+    """A table with a list of captions for each image."""
     lines = [
-        {"image": f"img/{i}.png", "captions": [f"caption {k} of picture {i}" for k in range(count)]}
+        {"image": f"img/{i}.png", "captions": [f"caption {k} of image {i}" for k in range(count)]}
         for i, count in enumerate(counts)
     ]
     (folder / "lists.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -242,9 +242,7 @@ def trained(monkeypatch):
 
     def advance(run, batch):
         words = {
-            batch.answers.contents.number(text(f"caption {k} of picture {i}")): (i, k)
-            for i in range(8)
-            for k in range(5)
+            batch.answers.contents.number(text(f"caption {k} of image {i}")): (i, k) for i in range(8) for k in range(5)
         }
         count = len(batch.queries)
         places = [words.get(number) for number in batch.numbers.tolist()[count:]]
@@ -441,7 +439,7 @@ def by_force(pairs, feed, steps) -> float:
     ["infonce", *(pytest.param(name, marks=pytest.mark.slow) for name in ("infonce(multi_positive=True)", "sigmoid"))],
 )
 def test_the_run_says_what_repeats_with_true_numbers(loss, folder, capsys):
-    rows = [[f"img/{i}.png", f"caption {k} of picture {i}"] for i in range(6) for k in range(5)]
+    rows = [[f"img/{i}.png", f"caption {k} of image {i}"] for i in range(6) for k in range(5)]
     pairs = open_pairs(write(folder / "five.csv", ["image", "text"], rows))
     recipe = quick(batch_size=15, loss=loss)
     train(fresh(), pairs, recipe, folder / "run", trackers=(), report=False)
@@ -487,8 +485,8 @@ def test_a_loss_may_need_to_know_what_is_right(tmp_path):
     train(fresh("text-test"), text_pairs(8), quick(steps=1), tmp_path, loss=Needs(), **CALM)
 
 
-def test_pairs_of_bytes_files_and_pictures_in_memory_train_as_one(folder):
-    """The same three pictures in three forms: of files and bytes the content is one, pixels are their own."""
+def test_pairs_of_bytes_files_and_images_in_memory_train_as_one(folder):
+    """The same three images in three forms: of files and bytes the content is one, pixels are their own."""
     files = [folder / "img" / f"{i}.png" for i in range(3)]
     forms = [*files, *(file.read_bytes() for file in files), *(np.asarray(Image.open(file)) for file in files)]
     pairs = [Pair(Item(image=form), text(f"caption {i}")) for i, form in enumerate(forms)]

@@ -13,7 +13,7 @@ from zoo.training.leaks import check_held_out
 from zoo.training.rehearsal import rehearse
 
 from tests.tables.train_tables import KINDS, source_of
-from tests.training.train_support import fresh, picture, quick, text_pairs, without_plots
+from tests.training.train_support import fresh, make_image, quick, text_pairs, without_plots
 from zoo.cli import main
 from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair, answers_of
@@ -68,7 +68,7 @@ def test_nothing_held_out_is_nothing_to_find():
 
 def test_images_are_found_whatever_they_are_called(tmp_path):
     for name, shape in (("a", "bar"), ("b", "circle"), ("c", "cross")):
-        Image.fromarray(picture(shape, "red")).save(tmp_path / f"{name}.png")
+        Image.fromarray(make_image(shape, "red")).save(tmp_path / f"{name}.png")
     shutil.copy(tmp_path / "a.png", tmp_path / "copy.png")
     learned = [Pair(Item(image=tmp_path / f"{name}.png"), Item(text=name)) for name in "ab"]
     ways = {

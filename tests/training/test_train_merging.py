@@ -188,7 +188,7 @@ def test_batch_norm_statistics_are_averaged_said_so_and_can_be_measured_anew():
     from zoo.encoders.pixels import PixelTransform
 
     encoder = TimmImage("test_resnet", PixelTransform(32))
-    spec = ModelSpec("pictures", frozenset({"image"}), encoder.width, "mit")
+    spec = ModelSpec("images", frozenset({"image"}), encoder.width, "mit")
     model = Embedder(spec, [Tower(encoder, Cls(), Identity())]).eval()
     other = moved(model, 1)
     with torch.no_grad():
@@ -205,11 +205,11 @@ def test_batch_norm_statistics_are_averaged_said_so_and_can_be_measured_anew():
     assert torch.allclose(norms[0][0].running_mean, norms[1][0].running_mean + 0.5)
     assert all(bool((norm.running_var > 0).all()) for norm in norms[0])
     assert norms[0][0].num_batches_tracked == norms[1][0].num_batches_tracked
-    pictures = [Item(image=torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8).numpy()) for _ in range(9)]
-    refresh_batch_norm(merged, pictures, batch_size=8)
+    images = [Item(image=torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8).numpy()) for _ in range(9)]
+    refresh_batch_norm(merged, images, batch_size=8)
     seen = []
     norms[0][0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    merged.encode(pictures, batch_size=9)
+    merged.encode(images, batch_size=9)
     assert torch.allclose(norms[0][0].running_mean, seen[0].mean((0, 2, 3)), atol=1e-5)
     assert not any(norm.training for norm in norms[0])
 
@@ -440,11 +440,11 @@ def test_the_size_of_a_task_in_the_probe_does_not_matter(experts):
     assert even[0].recall > 0.9 > 0.3 > even[1].recall
 
 
-def test_merging_real_dual_towers_on_pictures_and_texts():
+def test_merging_real_dual_towers_on_images_and_texts():
     torch.manual_seed(0)
     base = build_model("mini-test")
-    pictures = [Item(image=torch.randint(0, 255, (32, 32, 3), dtype=torch.uint8).numpy()) for _ in range(12)]
-    pairs = [Pair(picture, Item(text=f"thing {i}")) for i, picture in enumerate(pictures)]
+    images = [Item(image=torch.randint(0, 255, (32, 32, 3), dtype=torch.uint8).numpy()) for _ in range(12)]
+    pairs = [Pair(image, Item(text=f"thing {i}")) for i, image in enumerate(images)]
     lost, learned = moved(base, 1, 0.05), copy.deepcopy(base)
     probe, generator = Probe(pairs, base), torch.Generator()
     optimiser = torch.optim.Adam(learned.parameters(), lr=1e-2)

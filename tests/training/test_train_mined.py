@@ -11,7 +11,7 @@ from zoo.training import mine
 from zoo.training.rows import set_aside
 
 from tests.tables.train_tables import as_csv, as_jsonl, as_parquet, shard
-from tests.training.train_support import PAINTS, SHAPES, fresh, picture
+from tests.training.train_support import PAINTS, SHAPES, fresh, make_image
 from zoo.cli import main
 from zoo.inputs.item import Item
 from zoo.inputs.keys import item_key
@@ -30,7 +30,7 @@ def folder(tmp_path) -> Path:
     for i, (shape, paint) in enumerate(THINGS):
         for place in (tmp_path / "my images" / f"{i}.png", tmp_path / "named" / f"{paint}_{shape}" / "a.png"):
             place.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture(shape, paint)).save(place)
+            Image.fromarray(make_image(shape, paint)).save(place)
     return tmp_path
 
 
@@ -174,7 +174,7 @@ def test_the_miner_leaves_out_what_is_bad_and_lists_it(folder, capsys, monkeypat
     assert main(command) == 2
     error = capsys.readouterr().err
     assert "2 of 15 inputs are bad" in error  # the third can be told only when it is decoded
-    assert "t.csv, line 14: no picture" in error
+    assert "t.csv, line 14: no image" in error
     assert "--max-bad 2" in error
     assert main([*command, "--max-bad", "2"]) == 2
     assert "3 of 15 inputs are bad" in capsys.readouterr().err

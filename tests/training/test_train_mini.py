@@ -1,4 +1,4 @@
-"""zoo-mini's own way of training: pictures in memory, colours in captions, distilled texts, regressed pictures."""
+"""zoo-mini's own way of training: images in memory, colours in captions, distilled texts, regressed images."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from zoo.training import Pair, Recipe, train
 from zoo.training.claims import is_finished
 from zoo.training.errors import RecipeError, RecipeMismatchError
 from zoo.training.recipes import finetune, mini_test
-from zoo.training.recipes.mini import Distillation, MiniRecipe, Pictures, PictureSize, Regression
+from zoo.training.recipes.mini import Distillation, Images, ImageSize, MiniRecipe, Regression
 from zoo.training.recipes.mini.augment import COLOURS, augment, colour_of, on_white, repaint
 from zoo.training.recipes.mini.distill import (
     distil,
@@ -21,11 +21,11 @@ from zoo.training.recipes.mini.distill import (
     relation_loss,
     teacher_folder,
 )
-from zoo.training.recipes.mini.pictures import PictureData
+from zoo.training.recipes.mini.images import ImageData
 from zoo.training.recipes.mini.regress import ridge_regression
 from zoo.training.trainer import finish
 
-from tests.training.train_support import fresh, picture, remove, same_weights
+from tests.training.train_support import fresh, make_image, remove, same_weights
 from zoo import build_model, load_model
 from zoo.errors import MissingPackError
 from zoo.inputs.item import Item
@@ -34,13 +34,13 @@ from zoo.tables.pack_files import packs_folder, read_pack
 CALM = {"progress": False, "trackers": (), "report": False}
 THINGS = {"circle": 0, "square": 1, "bar": 2, "cross": 3}
 PAINTS = {"red": (200, 30, 30), "blue": (30, 60, 210)}
-EARLIER = {"pictures": None, "distillation": None, "regression": None}  # in every recipe.json
+EARLIER = {"images": None, "distillation": None, "regression": None}  # in every recipe.json
 
 
 @pytest.fixture
 def pairs() -> list[Pair]:
     return [
-        Pair(Item(image=picture(shape, paint)), Item(text=f"{paint} {shape}"), group=f"{paint} {shape}", name=shape)
+        Pair(Item(image=make_image(shape, paint)), Item(text=f"{paint} {shape}"), group=f"{paint} {shape}", name=shape)
         for shape in THINGS
         for paint in PAINTS
     ]
@@ -73,10 +73,10 @@ class TestRegression:
         assert model.towers[0].head is blend
         for name, value in blend.state_dict().items():
             assert not torch.equal(value, before[name]), name
-        pictures = torch.from_numpy(np.stack([picture(*pair.group.split()[::-1], 32) for pair in pairs]))
+        images = torch.from_numpy(np.stack([make_image(*pair.group.split()[::-1], 32) for pair in pairs]))
         with torch.no_grad():
             tower = model.towers[0]
-            pooled = tower.pooler(tower.encoder({"pixels": pictures.permute(0, 3, 1, 2)}))
+            pooled = tower.pooler(tower.encoder({"pixels": images.permute(0, 3, 1, 2)}))
             second = F.normalize(blend.second(pooled), dim=1)
         texts = model.encode([pair.positive.text for pair in pairs])
         assert (second * texts).sum(1).mean() > 0.7
@@ -93,7 +93,7 @@ class TestData:
 
     def test_same_group_is_no_negative_but_another_colour_is(self, pairs):
         reds = [replace(pair, group=pair.name, positive=Item(text=pair.name)) for pair in pairs]
-        data = PictureData(reds, build_model("mini-test"))
+        data = ImageData(reds, build_model("mini-test"))
         names = list(COLOURS)
         assert [names[colour] for colour in data.colours] == ["red", "blue"] * 4
         plain = data.batch(torch.arange(8)).ignore
@@ -103,14 +103,14 @@ class TestData:
 
     def test_text_of_another_group_that_fits_is_no_negative(self, pairs):
         pairs = [replace(pairs[0], also=(Item(text="shape"),)), replace(pairs[1], positive=Item(text="shape"))]
-        ignore = PictureData(pairs, build_model("mini-test")).batch(torch.arange(2)).ignore
+        ignore = ImageData(pairs, build_model("mini-test")).batch(torch.arange(2)).ignore
         assert bool(ignore[0, 1])
 
-    def test_captions_of_one_picture_as_rows_are_no_negatives(self, pairs):
+    def test_captions_of_one_image_as_rows_are_no_negatives(self, pairs):
         rows = [
             replace(pair, group="", name="", positive=Item(text=f"{pair.group} {k}")) for pair in pairs for k in (0, 1)
         ]
-        data = PictureData(rows, build_model("mini-test"))
+        data = ImageData(rows, build_model("mini-test"))
         ignore = data.batch(torch.arange(16)).ignore
         assert ignore.tolist() == [[i // 2 == j // 2 for j in range(16)] for i in range(16)]
         assert torch.bincount(data.groups).tolist() == [2] * 8  # which the regression weighs by
@@ -119,7 +119,7 @@ class TestData:
 class TestAugment:
     @pytest.mark.parametrize("paint", sorted(PAINTS))
     def test_colour_of_a_plain_thing(self, paint):
-        pixels = torch.from_numpy(picture("square", paint)).permute(2, 0, 1)
+        pixels = torch.from_numpy(make_image("square", paint)).permute(2, 0, 1)
         assert list(COLOURS)[colour_of(pixels)] == paint
 
     def test_no_colour_prevails(self):
@@ -129,7 +129,7 @@ class TestAugment:
         assert colour_of(torch.full((3, 40, 40), 255, dtype=torch.uint8)) == -1
 
     def test_repaint_keeps_white_and_takes_the_colour(self):
-        pixels = torch.from_numpy(picture("square", "red")).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.from_numpy(make_image("square", "red")).permute(2, 0, 1)[None].float() / 255
         green = list(COLOURS).index("green")
         painted = repaint(pixels, torch.tensor([green]))
         assert torch.equal(painted[:, :, 0, 0], torch.ones(1, 3))
@@ -137,7 +137,7 @@ class TestAugment:
         assert torch.equal(repaint(pixels, torch.tensor([-1])), pixels)
 
     def test_views_have_the_size_and_differ(self):
-        pixels = torch.from_numpy(np.stack([picture("cross", "blue", 72)] * 4)).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.stack([make_image("cross", "blue", 72)] * 4)).permute(0, 3, 1, 2)
         assert on_white(pixels.float() / 255).all()
         torch.manual_seed(0)
         views = augment(pixels, 64, torch.full((4,), -1))
@@ -179,14 +179,14 @@ class TestDistil:
 
 class TestRun:
     def test_resume_gives_the_same_bits(self, pairs, tmp_path):
-        sizes = (PictureSize(24, 0.5), PictureSize(32, 0.5))
+        sizes = (ImageSize(24, 0.5), ImageSize(32, 0.5))
         recipe = mini_test(
             steps=6,
             batch_size=4,
             checkpoint_every=3,
             keep_checkpoints="all",
             ema=0.9,
-            pictures=Pictures(store_size=36, sizes=sizes, colour_captions=0.3, tint=0.2),
+            images=Images(store_size=36, sizes=sizes, colour_captions=0.3, tint=0.2),
             regression=Regression(size=32),
         )
         whole = train(fresh(), pairs, recipe, tmp_path / "whole", **CALM)
@@ -203,12 +203,12 @@ class TestRun:
         )
 
     def test_sizes_follow_the_shares(self):
-        plan = Pictures(sizes=(PictureSize(32, 0.7), PictureSize(64, 0.3)))
+        plan = Images(sizes=(ImageSize(32, 0.7), ImageSize(64, 0.3)))
         assert [plan.size_at(step / 10) for step in range(10)] == [32] * 7 + [64] * 3
 
     def test_shares_must_add_up(self):
         with pytest.raises(ValueError, match="add up to 1"):
-            Pictures(sizes=(PictureSize(32, 0.5),))
+            Images(sizes=(ImageSize(32, 0.5),))
 
 
 class TestEarlierRuns:
@@ -219,8 +219,8 @@ class TestEarlierRuns:
         assert Recipe.from_dict({**plain.to_dict(), **EARLIER}) == plain
         found = Recipe.from_dict({**EARLIER, **mini.to_dict()})
         assert (found, type(found)) == (mini, MiniRecipe)
-        with pytest.raises(RecipeError, match=r"unknown fields of a recipe: \['films'\]"):
-            Recipe.from_dict({**mini.to_dict(), "films": None})
+        with pytest.raises(RecipeError, match=r"unknown fields of a recipe: \['clips'\]"):
+            Recipe.from_dict({**mini.to_dict(), "clips": None})
         with pytest.raises(RecipeError, match="do not go together"):
             mini_test(losses=(("sts*", "cosent"),))
 
@@ -237,9 +237,9 @@ class TestEarlierRuns:
     def test_what_the_feed_from_memory_does_not_read_is_refused(self, unread):
         with pytest.raises(RecipeError, match=f"reads no {next(iter(unread))}"):
             mini_test(**unread)
-        assert mini_test(pictures=None, **unread).pictures is None
+        assert mini_test(images=None, **unread).images is None
         with pytest.raises(RecipeError, match="a regression is of the images in memory"):
-            mini_test(pictures=None, regression=Regression(size=32))
+            mini_test(images=None, regression=Regression(size=32))
 
     def test_a_run_of_then_is_finished_and_goes_on(self, pairs, tmp_path):
         recipe = finetune(steps=2, batch_size=4, holdout=0.0, checkpoint_every=2)
@@ -250,8 +250,8 @@ class TestEarlierRuns:
         (out / "recipe.json").write_text(json.dumps(then))
         assert is_finished(out, [recipe])
         assert not is_finished(out, [replace(recipe, lr=1.0)])
-        with pytest.raises(RecipeMismatchError, match="other pictures"):
-            train(fresh(), pairs, MiniRecipe(**{**vars(recipe), "pictures": Pictures()}), out, resume=True, **CALM)
+        with pytest.raises(RecipeMismatchError, match="other images"):
+            train(fresh(), pairs, MiniRecipe(**{**vars(recipe), "images": Images()}), out, resume=True, **CALM)
         longer = train(fresh(), pairs, replace(recipe, steps=4), out, resume=True, **CALM)
         assert not same_weights(longer, fresh())
         lengthened = json.loads((out / "recipe.json").read_text())["lengthened"]

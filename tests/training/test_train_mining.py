@@ -221,10 +221,10 @@ def test_random_sampling_is_seeded_within_the_window_and_uniform(cloud):
 def test_only_documents_of_the_positives_kind_unless_told():
     model = build_model("mini-test")
     generator = np.random.default_rng(0)
-    pictures = [Item(image=generator.integers(0, 255, (32, 32, 3), dtype=np.uint8)) for _ in range(8)]
+    images = [Item(image=generator.integers(0, 255, (32, 32, 3), dtype=np.uint8)) for _ in range(8)]
     captions = [text(f"caption number {i}") for i in range(8)]
-    pairs = [Pair(p, c) for p, c in zip(pictures, captions, strict=True)]
-    pairs += [Pair(c, p) for p, c in zip(pictures, captions, strict=True)]
+    pairs = [Pair(p, c) for p, c in zip(images, captions, strict=True)]
+    pairs += [Pair(c, p) for p, c in zip(images, captions, strict=True)]
     mined = mine(pairs, model, negatives=3, relative_margin=None)
     assert all(n.modalities == pair.positive.modalities for pair in mined for n in pair.negatives)
     every = mine(pairs, model, negatives=3, relative_margin=None, same_kind=False)

@@ -37,7 +37,7 @@ WAYS = {
 
 
 def stepped(model, recipe, tmp_path, steps=2):
-    """The buffers before, and the run after some steps on pictures."""
+    """The buffers before, and the run after some steps on images."""
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     pairs = shape_pairs(("red", "blue"))
     run = Run(model, recipe, build_loss(recipe.loss))
@@ -83,7 +83,7 @@ class Parts(nn.Module):
         kinds = {
             "flat": lambda affine: nn.BatchNorm1d(4, affine=affine),
             "plane": lambda affine: nn.BatchNorm2d(4, affine=affine),
-            "films": lambda affine: nn.BatchNorm3d(4, affine=affine),
+            "videos": lambda affine: nn.BatchNorm3d(4, affine=affine),
             "shared": lambda affine: nn.SyncBatchNorm(4, affine=affine),
             "instance": lambda affine: nn.InstanceNorm2d(4, affine=affine, track_running_stats=True),
             "timm": lambda affine: BatchNormAct2d(4, affine=affine),

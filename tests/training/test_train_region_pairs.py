@@ -11,7 +11,7 @@ from zoo.training import train
 from zoo.training.augmentation import Augmentation
 from zoo.training.offender import _shown
 
-from tests.training.train_support import PAINTS, SHAPES, picture, quick
+from tests.training.train_support import PAINTS, SHAPES, make_image, quick
 from zoo import Box, Item, Mask, Point, build_model
 from zoo.inputs.keys import item_key
 from zoo.inputs.masks import MaskFile, RunLengths
@@ -22,7 +22,7 @@ SIDE = 32
 
 def beside(left: str, right: str, paint: str) -> np.ndarray:
     """Two shapes of one colour in one image."""
-    return np.concatenate([picture(shape, paint, SIDE) for shape in (left, right)], axis=1)
+    return np.concatenate([make_image(shape, paint, SIDE) for shape in (left, right)], axis=1)
 
 
 @pytest.fixture(scope="module")

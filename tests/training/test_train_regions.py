@@ -14,7 +14,7 @@ from zoo.training.run import Encode, Run
 from zoo.training.trainer import make_feed
 
 from tests.tables.test_pack_regions import write_pack
-from tests.training.train_support import PAINTS, SHAPES, fresh, picture, same_weights, without_plots
+from tests.training.train_support import PAINTS, SHAPES, fresh, make_image, same_weights, without_plots
 from zoo.cli import main
 from zoo.errors import ArgumentError
 from zoo.inputs.item import Item
@@ -32,7 +32,7 @@ def scenes(count: int = 4) -> list[Pair]:
     pairs = []
     for number in range(count):
         here = [things[2 * number], things[2 * number + 1]]
-        pixels = np.concatenate([picture(shape, paint, SIDE) for shape, paint in here], 1)
+        pixels = np.concatenate([make_image(shape, paint, SIDE) for shape, paint in here], 1)
         for place, (shape, paint) in enumerate(here):
             left = SIDE * place
             mask = np.zeros(pixels.shape[:2], bool)
@@ -191,7 +191,7 @@ def test_a_dry_run_has_the_rule_and_the_combiner(tmp_path):
     facts = rehearse(fresh(), scenes(), heads_alone(region="dense"), device="cpu")
     assert facts["regions: batch"] == "8 queries, 16 targets"
     pairs = [
-        Pair(Item(image=picture("bar", "red"), text=f"in {paint}"), Item(image=picture("bar", paint)))
+        Pair(Item(image=make_image("bar", "red"), text=f"in {paint}"), Item(image=make_image("bar", paint)))
         for paint in PAINTS
     ]
     facts = rehearse(fresh(), pairs, recipes.composed(batch_size=2, holdout=0.0, combiner=8), device="cpu")

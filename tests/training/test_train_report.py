@@ -107,7 +107,7 @@ def folder(tmp_path_factory, measured):
     write_scores(out, before, after)
     (out / "recipe.json").write_text(json.dumps({"stages": [{"model": "zoo-mini", "loss": "infonce", "lr": 0.1}]}))
     (out / "data.json").write_text(json.dumps({"pairs": 1234, "schema": ["image, text"], "command": "zoo train x"}))
-    (out / "skipped.jsonl").write_text(json.dumps({"pair": "x.csv, line 7", "reason": "no picture"}) + "\n")
+    (out / "skipped.jsonl").write_text(json.dumps({"pair": "x.csv, line 7", "reason": "no image"}) + "\n")
     keep_examples(out, pairs, before, after)
     return out
 
@@ -153,7 +153,7 @@ def test_a_whole_report(written, measured):
         for told in (
             "zoo train x",
             "1234",
-            "x.csv, line 7: no picture",
+            "x.csv, line 7: no image",
             f"torch {torch.__version__.split('+')[0]}",
             "40 steps",
         ):
@@ -162,12 +162,12 @@ def test_a_whole_report(written, measured):
         assert (written / name).stat().st_size > 300, name
 
 
-def test_the_page_stands_alone_and_says_what_its_pictures_show(written):
+def test_the_page_stands_alone_and_says_what_its_images_show(written):
     page = Page((written / "report.html").read_text())
-    pictures, drawings = page.all("img"), page.all("svg")
-    assert len(pictures) >= 12
-    assert all(picture["alt"].startswith("picture of pair ") for picture in pictures)
-    assert all(picture["src"].startswith("data:image/jpeg;base64,") for picture in pictures)
+    images, drawings = page.all("img"), page.all("svg")
+    assert len(images) >= 12
+    assert all(image["alt"].startswith("image of pair ") for image in images)
+    assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
     assert [drawing["role"] for drawing in drawings] == [
         "img"
     ] * 8  # recall, loss, four dials (this loss has no temperature), space, gap
@@ -349,14 +349,14 @@ def test_examples_hold_what_was_ranked(run, measured):
     kinds = kept_examples(run)["forward"]
     assert any(kinds.values())
     for case in (case for cases in kinds.values() for case in cases):
-        assert (run / case.asked.picture).is_file()
+        assert (run / case.asked.image).is_file()
         assert case.asked.alt.endswith(f": {case.right.text}")
         # First place is right exactly where another answer of the same group, or the answer itself, came first.
         for shown, place in ((case.before, case.place_before), (case.after, case.place_after)):
             assert (names[shown.text] == names[case.right.text]) == (place == 1)
 
 
-def test_broken_pictures_and_sounds_are_named(tmp_path, mini):
+def test_broken_images_and_sounds_are_named(tmp_path, mini):
     pairs = [Pair(Item(text="cat"), Item(text="kitten")), Pair(Item(text="dog"), Item(text="puppy"))]
     scores = scores_of(mini, pairs)
     shown = [replace(p, positive=Item(image=tmp_path / "gone.jpg", audio=tmp_path / "bark.wav")) for p in pairs]

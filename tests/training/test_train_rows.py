@@ -11,7 +11,7 @@ from torch import nn
 from zoo.training import Pair, Recipe, rehearse, train
 from zoo.training.errors import PairsError, RecipeError
 from zoo.training.losses import build_loss
-from zoo.training.rows import Sound, known_answers, negatives_of, set_aside
+from zoo.training.rows import GoodRows, known_answers, negatives_of, set_aside
 from zoo.training.run import Run
 from zoo.training.trainer import make_feed, of_stage
 
@@ -49,7 +49,7 @@ def rows_of(count: int, bad: dict[int, dict]) -> list[dict]:
 
 
 BAD = {3: {"image": "gone.png"}, 5: {"text": ""}, 8: {"image": None}, 9: {"score": 7.0}}
-REASONS = {3: "no picture", 5: "the text is empty", 8: "the image is empty", 9: "must be from 0 to 1"}
+REASONS = {3: "no image", 5: "the text is empty", 8: "the image is empty", 9: "must be from 0 to 1"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,7 +64,7 @@ def test_bad_rows_of_every_kind_are_set_aside_up_to_the_limit(kind, images, clie
         assert not reason.startswith(pairs.where(row))
     with pytest.raises(TooManyBadItemsError, match=r"4 of 12 inputs are bad \(33.33%\) and the limit is 3 ") as caught:
         set_aside(pairs, 3)
-    assert f"\n  {pairs.where(3)}: no picture" in str(caught.value)
+    assert f"\n  {pairs.where(3)}: no image" in str(caught.value)
     assert "--max-bad 4 (max_bad=4)" in str(caught.value)
 
 
@@ -218,7 +218,7 @@ def test_the_command_stops_before_a_model_is_loaded(images, capsys):
     assert "3 of 12 inputs are bad (25.00%) and the limit is 1% of the inputs" in captured.err
     assert "clip-test:" not in captured.out
     assert main([*command, "--max-bad", "25%"]) == 0
-    assert "set aside: 3 of 12 inputs: t.csv, line 5: no picture" in capsys.readouterr().out
+    assert "set aside: 3 of 12 inputs: t.csv, line 5: no image" in capsys.readouterr().out
     assert main([*command, "--held-out", str(path), "--max-bad", "2"]) == 2
 
 
@@ -452,7 +452,7 @@ def test_rows_that_were_looked_at_are_looked_at_once():
     found = set_aside(Counted(text_pairs(6)), 0)
     reads.clear()
     assert set_aside(found, 0) is found
-    assert isinstance(found, Sound)
+    assert isinstance(found, GoodRows)
     assert np.array_equal(negatives_of(Selection(found, [1, 2])), [0, 0])
     assert known_answers(Selection(found, [1, 2])).sizes.tolist() == [2, 2]
     assert not reads

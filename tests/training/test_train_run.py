@@ -48,13 +48,13 @@ def without_dropout(model):
         pytest.param("mobileclip-test", marks=pytest.mark.slow),
     ],
 )
-def test_pairs_of_pictures_and_words_are_overfitted(name, tmp_path):
+def test_pairs_of_images_and_words_are_overfitted(name, tmp_path):
     pairs = shape_pairs(("red", "blue"))
     recipe = quick(steps=90, batch_size=8, checkpoint_every=90, lr=1e-3 if name == "siglip-test" else 4e-3)
     train(fresh(name), pairs, recipe, tmp_path / "run", **CALM)
     model = load_model(tmp_path / "run")
-    pictures, texts = model.encode([p.query for p in pairs]), model.encode([p.positive for p in pairs])
-    assert model.similarity(pictures, texts).argmax(1).tolist() == list(range(8))
+    images, texts = model.encode([p.query for p in pairs]), model.encode([p.positive for p in pairs])
+    assert model.similarity(images, texts).argmax(1).tolist() == list(range(8))
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ class TestBadRuns:
         assert last_checkpoint(tmp_path / "offender")["reads"][0].shape == (3, 32, 32)
         assert last_checkpoint(tmp_path / "checkpoints")["step"] == 2
 
-    def test_broken_pictures_are_skipped_and_listed(self, tmp_path):
+    def test_broken_images_are_skipped_and_listed(self, tmp_path):
         pairs = shape_pairs()
         pairs[3] = replace(pairs[3], query=Item(image=b"\xff\xd8\xff\xe0 cut off"))
         train(fresh(), pairs, quick(max_bad=1), tmp_path / "some", **CALM)

@@ -110,7 +110,7 @@ def test_rows_of_other_splits_need_no_files(tmp_path):
     rows = [{"image": name, "text": "x", "split": split} for name, split in (("a.png", "train"), ("gone.png", "test"))]
     path = as_csv(rows, tmp_path / "t.csv")
     assert len(open_pairs(path).check()) == 1
-    with pytest.raises(TableError, match=r"line 3: no picture .*gone.png"):
+    with pytest.raises(TableError, match=r"line 3: no image .*gone.png"):
         open_pairs(path, split="test").check()
     parquet = open_pairs(as_parquet(rows, tmp_path / "t.parquet"))
     assert parquet.problems() == []
@@ -150,14 +150,14 @@ def test_files_and_folders_of_splits(tmp_path):
     (folder / "val.csv").unlink()
     with pytest.raises(NoSplitError, match=r"has no file of the split 'val'; it has test.csv \(test\), train.csv"):
         open_pairs(folder, split="val")
-    pictures = tmp_path / "pictures"
+    images = tmp_path / "images"
     for name in ("training/cat/a.png", "Validation/cat/b.png"):
-        (pictures / name).parent.mkdir(parents=True)
-        Image.new("RGB", (4, 4)).save(pictures / name)
-    assert open_pairs(pictures)[0].where == "cat/a.png"
-    assert open_pairs(pictures, split="val")[0].where == "cat/b.png"
+        (images / name).parent.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(images / name)
+    assert open_pairs(images)[0].where == "cat/a.png"
+    assert open_pairs(images, split="val")[0].where == "cat/b.png"
     with pytest.raises(NoSplitError, match=r"has no split 'test'; its folders: Validation, training"):
-        open_pairs(pictures, split="test")
+        open_pairs(images, split="test")
     assert split_of_path("test/train-00000.parquet") == "train"  # what a file itself is called goes before its folder
 
 

@@ -18,7 +18,7 @@ from zoo.tables.schema import Leftover
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A folder with two pictures."""
+    """A folder with two images."""
     for name, colour in (("red.png", (220, 20, 20)), ("blue.png", (20, 20, 220))):
         Image.new("RGB", (8, 8), colour).save(tmp_path / name)
     return tmp_path
@@ -173,7 +173,7 @@ def test_the_schema_shows_itself(folder):
 # ------------------------------------------------------------------------------------------------ CSV
 
 
-def test_a_csv_of_pictures_and_texts(folder):
+def test_a_csv_of_images_and_texts(folder):
     path = write(folder, "pairs.csv", 'image,text\nred.png," a red, plain tile "\n\nblue.png,"a\nblue one"\n')
     table = open_pairs(path)
     assert isinstance(table, PairTable)
@@ -222,8 +222,8 @@ def test_digits_are_text_where_text_is_meant(folder):
         ("image,words\nred.png,x\n", r"pairs.csv: no pairs can be made of the columns image, words"),
         ("image,text\nred.png,\n", r"^pairs.csv, line 2: the text is empty$"),
         ("image,text\nred.png,x\n ,x\n", r"^pairs.csv, line 3: the image is empty$"),
-        ("image,text\nred.png,x\ngone.png,x\n", r"^pairs.csv, line 3: no picture .*gone.png; say root=FOLDER"),
-        ("image,text\nred.png,x\nhttps://x.y/a.png,x\n", r"line 3: no picture .*; a URL is never fetched"),
+        ("image,text\nred.png,x\ngone.png,x\n", r"^pairs.csv, line 3: no image .*gone.png; say root=FOLDER"),
+        ("image,text\nred.png,x\nhttps://x.y/a.png,x\n", r"line 3: no image .*; a URL is never fetched"),
         ("image,text\nred.png,x,y\n", r"^pairs.csv, line 2: 3 cells, and the header has 2$"),
         ("image,text,text\nred.png,x,y\n", r"^pairs.csv, line 1: column text occurs twice"),
         ('image,text\nred.png,"x\nblue.png,y\n', r"pairs.csv, line 2: .*is a quote left open"),
@@ -336,7 +336,7 @@ def test_data_sets_of_a_column(folder):
     assert [pair.dataset for pair in table] == ["nq", "mixed", "nq", "fever"]
 
 
-# ------------------------------------------------------------------------------------------------ folders of pictures
+# ------------------------------------------------------------------------------------------------ folders of images
 
 
 def test_sub_folders_are_captions(tmp_path):
@@ -352,13 +352,13 @@ def test_sub_folders_are_captions(tmp_path):
     assert "column the sub-folder's name" in str(table.schemas[0])
     for name in ("1.png", "2.png", "3.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    with pytest.raises(TableError, match=r": 3 pictures lie in no sub-folder and have no .txt beside them, e.g. 1.png"):
+    with pytest.raises(TableError, match=r": 3 images lie in no sub-folder and have no .txt beside them, e.g. 1.png"):
         open_pairs(tmp_path)
 
 
-def test_texts_beside_the_pictures_are_read_when_asked_for(folder):
+def test_texts_beside_the_images_are_read_when_asked_for(folder):
     write(folder, "red.txt", "\ufeffa red tile\n")
-    with pytest.raises(TableError, match=r"1 of 2 pictures have no .txt beside them, e.g. blue.png"):
+    with pytest.raises(TableError, match=r"1 of 2 images have no .txt beside them, e.g. blue.png"):
         open_pairs(folder)
     blue = write(folder, "blue.txt", "a blue tile\n")
     table = open_pairs(folder)
@@ -371,21 +371,19 @@ def test_texts_beside_the_pictures_are_read_when_asked_for(folder):
     assert table.problems() == ["blue.png: no text blue.txt beside it (No such file or directory)"]
 
 
-def test_metadata_names_the_pictures(folder):
+def test_metadata_names_the_images(folder):
     write(folder, "metadata.csv", "file_name,text\nred.png,red\nblue.png,blue\n")
     assert [pair.positive.text for pair in open_pairs(folder)] == ["red", "blue"]
     (folder / "metadata.csv").unlink()
     write(folder, "metadata.jsonl", [{"file_name": "gone.png", "text": "red"}])
-    with pytest.raises(TableError, match=r"metadata.jsonl, line 1: no picture .*gone.png"):
+    with pytest.raises(TableError, match=r"metadata.jsonl, line 1: no image .*gone.png"):
         open_pairs(folder).check()
 
 
 def test_folders_without_pairs_say_what_is_expected(folder, tmp_path_factory):
-    with pytest.raises(
-        TableError, match=r"2 pictures lie in no sub-folder and have no .txt beside them, e.g. blue.png"
-    ):
+    with pytest.raises(TableError, match=r"2 images lie in no sub-folder and have no .txt beside them, e.g. blue.png"):
         open_pairs(folder)
-    with pytest.raises(TableError, match="holds no pictures and no tables"):
+    with pytest.raises(TableError, match="holds no images and no tables"):
         open_pairs(tmp_path_factory.mktemp("empty"))
 
 

@@ -83,7 +83,7 @@ def test_bad_rows_of_parquet_are_found_when_read(tmp_path):
         table[1]
     problems = table.problems()
     assert [line.split(":")[0] for line in problems] == ["p.parquet, row 1", "p.parquet, row 2", "p.parquet, row 3"]
-    assert "no picture" in problems[1]
+    assert "no image" in problems[1]
     assert table.problems(1) == problems[:1]
 
 
@@ -188,7 +188,7 @@ def test_several_parquet_files_and_a_data_set_column(tmp_path):
     assert open_pairs(tmp_path / "pandas.parquet", name="own").names == ["own", "1.0"]  # NaN is an empty cell
 
 
-def test_memory_does_not_grow_with_the_pictures(tmp_path):
+def test_memory_does_not_grow_with_the_images(tmp_path):
     noise = np.random.default_rng(0)
     with pq.ParquetWriter(tmp_path / "p.parquet", pa.schema([("image", pa.binary()), ("text", pa.string())])) as writer:
         for _ in range(24):  # 24 row groups of 2 MB
@@ -253,7 +253,7 @@ def test_the_row_groups_that_were_asked_for_last_are_kept(tmp_path, monkeypatch)
 # ------------------------------------------------------------------------------------------------ tar shards
 
 
-def test_shards_of_pictures_and_texts(tmp_path):
+def test_shards_of_images_and_texts(tmp_path):
     first = {"0/a.jpg": RED, "0/a.txt": "red\n", "0/b.txt": "blue", "0/b.PNG": BLUE, "0/b.json": '{"width": 4}'}
     shard(tmp_path / "s-000.tar", first)
     shard(tmp_path / "s-001.tar", {"c.cls": "3", "c.txt": "blue again", "c.png": BLUE})
@@ -291,7 +291,7 @@ def test_shards_with_roles_and_json_fields(tmp_path):
 
 
 def test_bad_samples_are_found_when_read(tmp_path):
-    samples = {"a.jpg": RED, "a.txt": "red", "b.jpg": RED, "c.txt": "no picture", "d.jpg": b"", "d.txt": "x"}
+    samples = {"a.jpg": RED, "a.txt": "red", "b.jpg": RED, "c.txt": "no image", "d.jpg": b"", "d.txt": "x"}
     samples |= {"e.jpg": RED, "e.txt": b"\xff\xfe"}
     table = open_pairs(shard(tmp_path / "s.tar", samples))
     with pytest.raises(BadRowError, match=r"^s.tar, b: the text is empty$"):

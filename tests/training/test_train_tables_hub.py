@@ -52,7 +52,7 @@ def test_a_hub_data_set_is_found_again_without_a_network(client_hub, monkeypatch
         open_pairs("hf:org/other")
 
 
-def test_a_hub_data_set_of_a_table_with_pictures(client_hub):
+def test_a_hub_data_set_of_a_table_with_images(client_hub):
     client_hub.add({"metadata.csv": b"file_name,text\npics/a.png,red\n", "pics/a.png": RED}, "datasets/org/folder")
     (pair,) = open_pairs("hf:org/folder")
     assert pair.query.image.read_bytes() == RED
@@ -121,7 +121,7 @@ def test_a_data_set_names_files_of_its_own_alone(client_hub, tmp_path):
     assert open_pairs("hf:evil/names/data", allow_outside=True)[1].query.image == tmp_path / "mine.png"
 
 
-def test_pictures_of_a_data_set_are_found_again(client_hub, tmp_path, cache_home):
+def test_images_of_a_data_set_are_found_again(client_hub, tmp_path, cache_home):
     client_hub.add({"data/t.csv": _table("../images/a.png"), "images/a.png": RED}, "datasets/org/found")
     embed(zoo.load_model("zoo-mini"), "hf:org/found/data", tmp_path / "out", column="image")
     assert inputs_of(tmp_path / "out").find("../images/a.png").read_bytes() == RED

@@ -146,10 +146,10 @@ def test_paths_are_relative_to_the_file_and_bytes_lie_beside_it(pairs, tmp_path)
     assert open_pairs(tmp_path / "moved" / "mined.jsonl")[0].positive.image.read_bytes() == BLUE
 
 
-def test_pil_pictures_are_written_as_png(tmp_path):
-    picture = Image.new("RGB", (4, 4), (220, 20, 20))
-    table = open_pairs(write_pairs([Pair(Item(image=picture), Item(text="red"))], tmp_path / "p.parquet"))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(table[0].query.image))), np.asarray(picture))
+def test_pil_images_are_written_as_png(tmp_path):
+    image = Image.new("RGB", (4, 4), (220, 20, 20))
+    table = open_pairs(write_pairs([Pair(Item(image=image), Item(text="red"))], tmp_path / "p.parquet"))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(table[0].query.image))), np.asarray(image))
 
 
 def test_large_parquet_files_have_small_row_groups(tmp_path):

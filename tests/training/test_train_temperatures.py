@@ -226,7 +226,7 @@ def test_that_of_anothers_checkpoint_is_merged_too(copy):
 
 
 @pytest.mark.slow
-def test_pictures_too(tmp_path):
+def test_images_too(tmp_path):
     model = model_with(SIGLIP, "siglip-test")
     train(model, shape_pairs(), quick(loss="sigmoid", steps=2), tmp_path, **CALM)
     assert start_and_end(tmp_path)[0] == pytest.approx(1 / 117, rel=0.01)

@@ -70,7 +70,7 @@ def test_a_tokenizer_in_python_and_one_that_cuts_the_beginning():
     assert tokenizer.cut("a " * 9) is None
 
 
-def test_a_picture_with_a_text_is_cut_where_the_text_is():
+def test_an_image_with_a_text_is_cut_where_the_text_is():
     model = fresh("mini-test")
     long, short = (Item(image=b"", text=" ".join(["a"] * count)) for count in (40, 5))
     encoder = model.readers[model.place(long)].encoder

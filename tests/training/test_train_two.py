@@ -14,7 +14,7 @@ from zoo.training.logs import device_of, make_accelerator
 
 from tests import warm
 from tests.ports import free_port
-from tests.training.train_support import PAINTS, SHAPES, picture
+from tests.training.train_support import PAINTS, SHAPES, make_image
 from zoo import load_model
 from zoo.cli import main
 from zoo.errors import ArgumentError
@@ -56,11 +56,11 @@ def test_two_processes_equal_one(kind, alone, tmp_path):
 
 
 def shapes(tmp_path: Path) -> list[str]:
-    """A table of pictures and the options of a short run on it."""
+    """A table of images and the options of a short run on it."""
     lines = ["image,text"]
     for shape in SHAPES:
         for paint in PAINTS:
-            Image.fromarray(picture(shape, paint)).save(tmp_path / f"{paint}-{shape}.png")
+            Image.fromarray(make_image(shape, paint)).save(tmp_path / f"{paint}-{shape}.png")
             lines.append(f"{paint}-{shape}.png,a {paint} {shape}")
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
     options = [str(tmp_path / "pairs.csv"), "--holdout", "4", "--steps", "3", "--batch-size", "8", "--log", "none"]

@@ -13,9 +13,9 @@ from zoo.training import Recipe, train
 from zoo.training.checkpoint import checkpoints_in, last_checkpoint, save_checkpoint
 from zoo.training.errors import DamagedRunError, RecipeError
 from zoo.training.recipes import get_recipe
-from zoo.training.recipes.mini import MiniRecipe, Pictures, PictureSize, Regression, Start, Student, zoo_mini
+from zoo.training.recipes.mini import Images, ImageSize, MiniRecipe, Regression, Start, Student, zoo_mini
 from zoo.training.recipes.mini.augment import COLOURS
-from zoo.training.recipes.mini.pictures import PictureData
+from zoo.training.recipes.mini.images import ImageData
 from zoo.training.recipes.mini.trunk import MEAN, STD, load_trunk
 from zoo.training.recipes.mini.views import Remembered, begin_images, class_vectors, head_alone, view_feed
 from zoo.training.samplers import build_sampler
@@ -46,7 +46,7 @@ RECIPE = MiniRecipe(
     holdout=0.0,
     freeze=FROZEN,
     loss="infonce(temperature=0.05)",
-    pictures=Pictures(store_size=SIZE, colour_captions=0.3, tint=0.4),
+    images=Images(store_size=SIZE, colour_captions=0.3, tint=0.4),
     start=Start(trunk=TRUNK, views=2, ridge=2.0),
 )
 
@@ -227,7 +227,7 @@ class TestStart:
 
     def test_captions_say_what_a_view_was_repainted_in(self):
         model = fresh("mini-test")
-        data = PictureData(PAIRS, model)
+        data = ImageData(PAIRS, model)
         tints = torch.full((12,), -1)
         red, black = (list(COLOURS).index(name) for name in ("red", "black"))
         tints[3], tints[7] = black, red
@@ -280,9 +280,9 @@ class TestRefused:
     @pytest.mark.parametrize(
         "changes",
         [
-            {"pictures": None},
+            {"images": None},
             {"regression": Regression(size=SIZE)},
-            {"pictures": Pictures(sizes=(PictureSize(SIZE, 1.0),))},
+            {"images": Images(sizes=(ImageSize(SIZE, 1.0),))},
         ],
     )
     def test_a_recipe_of_what_does_not_go_together(self, changes):
@@ -290,10 +290,10 @@ class TestRefused:
             replace(RECIPE, **changes)
 
     def test_views_that_would_be_all_the_same(self):
-        plain = Pictures(augment=False)
+        plain = Images(augment=False)
         with pytest.raises(RecipeError, match="views of images that are not augmented are all the same; say views=1"):
-            replace(RECIPE, pictures=plain)
-        assert replace(RECIPE, pictures=plain, start=Start(views=1)).start.views == 1
+            replace(RECIPE, images=plain)
+        assert replace(RECIPE, images=plain, start=Start(views=1)).start.views == 1
 
     def test_plans_out_of_range(self):
         for views in (0, 2.5):
@@ -315,8 +315,8 @@ class TestRecipe:
         assert [stage.name for stage in stages] == ["text", "image"]
         for stage in (*stages, RECIPE, replace(stages[0], student=Student(layers=(1,)))):
             assert Recipe.from_dict(json.loads(json.dumps(stage.to_dict()))) == stage
-        with pytest.raises(RecipeError, match="films"):
-            Recipe.from_dict({**stages[1].to_dict(), "start": {"films": 1}})
+        with pytest.raises(RecipeError, match="videos"):
+            Recipe.from_dict({**stages[1].to_dict(), "start": {"videos": 1}})
 
     def test_the_default_learns_words_then_images(self):
         text, image = get_recipe("zoo-mini")(seed=7)

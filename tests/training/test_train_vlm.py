@@ -14,7 +14,7 @@ from zoo.training.recipe import stages_of
 
 from tests.training import train_support
 from tests.training.loss_support import right_of
-from tests.training.train_support import SHAPES, fresh, picture, quick, same_weights
+from tests.training.train_support import SHAPES, fresh, make_image, quick, same_weights
 from zoo import load_model
 from zoo.errors import TableError
 from zoo.inputs.item import Item
@@ -30,7 +30,7 @@ PAINTS = {
     "orange": (250, 140, 20),
     "brown": (120, 70, 30),
 }
-TASK = "Find a picture that shows this thing, changed as the text says:"
+TASK = "Find an image that shows this thing, changed as the text says:"
 SMALL = Lora(rank=4, alpha=16, targets=("language_model",))
 
 
@@ -40,10 +40,13 @@ def _eight_paints(monkeypatch):
 
 
 def shapes(size: int = 28, **facts) -> list[Pair]:
-    """32 pictures, each with its caption."""
+    """32 images, each with its caption."""
     return [
         Pair(
-            Item(image=picture(shape, paint, size)), Item(text=f"a {paint} {shape}"), where=f"{paint} {shape}", **facts
+            Item(image=make_image(shape, paint, size)),
+            Item(text=f"a {paint} {shape}"),
+            where=f"{paint} {shape}",
+            **facts,
         )
         for shape in SHAPES
         for paint in PAINTS
@@ -51,11 +54,11 @@ def shapes(size: int = 28, **facts) -> list[Pair]:
 
 
 def changes(count: int, dataset: str = "", scores: int = 0) -> list[Pair]:
-    """Picture + new colour → its caption, with the unchanged picture's caption as hard negative; several sizes."""
+    """Image + new colour → its caption, with the unchanged image's caption as hard negative; several sizes."""
     found = []
     for i in range(count):
         shape, old, new = SHAPES[i % 4], *[list(PAINTS)[(i + k) % 8] for k in (0, 3)]
-        query = Item(image=picture(shape, old, 28 + 28 * (i % 3)), text=f"in {new}", instruction=TASK)
+        query = Item(image=make_image(shape, old, 28 + 28 * (i % 3)), text=f"in {new}", instruction=TASK)
         negative = Item(text=f"a {old} {shape}")
         found.append(
             Pair(
@@ -81,7 +84,7 @@ def hit_at_1(model, pairs) -> float:
 
 
 def of_one_batch(model, micro_batch):
-    """(cached embeddings, gradients) of some pairs with pictures of three sizes and one long instruction."""
+    """(cached embeddings, gradients) of some pairs with images of three sizes and one long instruction."""
     pairs = changes(6)
     encoder = model.towers[0].encoder
     items = [pair.query for pair in pairs]
@@ -145,7 +148,7 @@ def test_cached_gradients_are_those_of_the_plain_batch(name, lora, dropout):
 
 
 def test_two_kinds_of_convolution_in_one_tower_are_put_in_order():
-    """Pictures' convolutions are faster channels-last on a CPU; those over frames know no such order."""
+    """Images' convolutions are faster channels-last on a CPU; those over frames know no such order."""
     from zoo.training.run import _channels_last
 
     both = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, (2, 3, 3))])
@@ -422,12 +425,12 @@ def test_a_model_can_be_its_own_teacher_as_its_stage_began(tmp_path):
     assert max(losses) < 1e-6
 
 
-def test_pictures_with_words_are_decoded_once_in_a_run(tmp_path, monkeypatch):
+def test_images_with_words_are_decoded_once_in_a_run(tmp_path, monkeypatch):
     model = fresh("vlm2vec-test")
     images, seen = type(model.towers[0].encoder.readers["image"]), []
     read = images.read
     monkeypatch.setattr(images, "read", lambda self, value: seen.append("image") or read(self, value))
-    monkeypatch.setattr("zoo.formats.writing._prove", lambda *_: None)  # saving compares vectors of its own pictures
+    monkeypatch.setattr("zoo.formats.writing._prove", lambda *_: None)  # saving compares vectors of its own images
     recipe = quick(steps=8, batch_size=8, negatives=0, query_prompt="Find: ")  # four epochs
     train(model, changes(16), recipe, tmp_path, progress=False, trackers=(), report=False)
     assert 16 <= len(seen) <= 24  # threads may read one at the same time; four epochs would be 64
@@ -473,12 +476,12 @@ def test_composed_retrieval_improves_with_training(tmp_path, pack):
     from zoo.evaluation.composed import composed_recall
     from zoo.tables.pack_files import read_composed
 
-    pictures, triplets = read_composed("val")
+    images, triplets = read_composed("val")
 
     def recall_at_10(model) -> float:
-        gallery = model.encode([Item(image=picture) for picture in pictures.values()])
-        queries = model.encode([Item(image=pictures[t.reference], text=t.text) for t in triplets])
-        return composed_recall(queries @ gallery.T, triplets, list(pictures))[10]
+        gallery = model.encode([Item(image=image) for image in images.values()])
+        queries = model.encode([Item(image=images[t.reference], text=t.text) for t in triplets])
+        return composed_recall(queries @ gallery.T, triplets, list(images))[10]
 
     model = fresh("vlm2vec-test")
     before = recall_at_10(model)

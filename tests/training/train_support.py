@@ -14,7 +14,7 @@ SHAPES = ("circle", "square", "bar", "cross")
 PAINTS = {"red": (200, 30, 30), "blue": (30, 60, 210), "green": (30, 160, 60)}
 
 
-def picture(shape: str, paint: str, size: int = 40) -> np.ndarray:
+def make_image(shape: str, paint: str, size: int = 40) -> np.ndarray:
     """A coloured shape on white, `(size, size, 3)`."""
     pixels = np.full((size, size, 3), 255, dtype=np.uint8)
     y, x = np.mgrid[:size, :size] - size / 2
@@ -29,10 +29,10 @@ def picture(shape: str, paint: str, size: int = 40) -> np.ndarray:
 
 
 def shape_pairs(paints: tuple[str, ...] = tuple(PAINTS), **facts) -> list[Pair]:
-    """A picture and its words, for every shape in every colour."""
+    """An image and its words, for every shape in every colour."""
     return [
         Pair(
-            Item(image=picture(shape, paint)),
+            Item(image=make_image(shape, paint)),
             Item(text=f"{paint} {shape}"),
             group=f"{paint} {shape}",
             where=f"shapes, {paint} {shape}",

@@ -14,7 +14,7 @@ def finetune(**changes: Any) -> Recipe:
 
 
 def finetune_locked_text(**changes: Any) -> Recipe:
-    """Pictures are brought to a text tower that stays as it is (LiT's idea with the towers swapped)."""
+    """Images are brought to a text tower that stays as it is (LiT's idea with the towers swapped)."""
     return replace(finetune(name="finetune-locked-text", freeze=("text",), lr=3e-4), **changes)
 
 
@@ -84,9 +84,9 @@ def regions_lora(**changes: Any) -> Recipe:
 
 
 def composed(**changes: Any) -> Recipe:
-    """A combiner learns composed search, picture + words → picture, while both towers stay (CLIP4Cir's second stage).
+    """A combiner learns composed search, image + words → image, while both towers stay (CLIP4Cir's second stage).
 
-    For models with a tower each; the pairs have a picture and a text in their queries, pictures as positives.
+    For models with a tower each; the pairs have an image and a text in their queries, images as positives.
     """
     recipe = finetune(
         name="composed", combiner=512, freeze=("towers",), lr=1e-3, epochs=30.0, batch_size=256, weight_decay=0.01

@@ -72,10 +72,10 @@ def umarvel_stages(**changes: Any) -> tuple[Recipe, ...]:
 
 
 def instructcir_stages(**changes: Any) -> tuple[Recipe, Recipe]:
-    """InstructCIR's two stages (Zhong et al., 2024): captions, then picture + change → caption of what it becomes.
+    """InstructCIR's two stages (Zhong et al., 2024): captions, then image + change → caption of what it becomes.
 
     The data sets' names begin with caption and triplet; a triplet's one hard negative is the caption of the unchanged
-    picture. Rates and sizes are not published; these are ours.
+    image. Rates and sizes are not published; these are ours.
     """
     first = Recipe(
         name="caption",

@@ -20,7 +20,7 @@ from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair, PairTable
 
 from ..own import read_facts
-from .page import PICTURE, PICTURES, Case, Shown, shorten
+from .page import IMAGE, IMAGES, Case, Shown, shorten
 
 EXAMPLES = "report/examples.json"
 KINDS = {"helped": "Helped most", "hurt": "Hurt most", "best": "Best", "worst": "Furthest from right"}
@@ -36,11 +36,11 @@ def keep_examples(
     Args:
         out: the run's folder. pairs: those that the scores are over, row by row. count: examples of each kind.
     """
-    pictures = Place.of(out) / PICTURES
-    pictures.make()
-    for name in pictures.names():
-        if PICTURE.fullmatch(f"{PICTURES}/{name}"):
-            (pictures / name).remove()
+    images = Place.of(out) / IMAGES
+    images.make()
+    for name in images.names():
+        if IMAGE.fullmatch(f"{IMAGES}/{name}"):
+            (images / name).remove()
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     contents = Contents()
     for way in WAYS:
@@ -60,7 +60,7 @@ def kept_examples(out: Path) -> dict[str, dict[str, list[Case]]]:
     """way → kind → examples, as `keep_examples` wrote them; empty where it did not.
 
     Raises:
-        DamagedRunError: the file holds something else, such as pictures that lie elsewhere.
+        DamagedRunError: the file holds something else, such as images that lie elsewhere.
     """
     found = read_facts(out / EXAMPLES, dict[str, dict[str, Annotated[list[Case], Range(0, _MOST)]]])
 
@@ -128,12 +128,12 @@ def _case(
 
 
 def _shown(out: Path, item: Item, other: Item, row: int) -> dict[str, str]:
-    """An item as a report shows it; `other`, the other side of its pair, tells what its picture is of."""
-    facts = {"text": shorten(item.text or ""), "picture": "", "alt": "", "note": ""}
+    """An item as a report shows it; `other`, the other side of its pair, tells what its image is of."""
+    facts = {"text": shorten(item.text or ""), "image": "", "alt": "", "note": ""}
     if item.image is not None:
         try:
-            facts["picture"] = _thumbnail(out, item)
-            facts["alt"] = shorten(f"picture of pair {row + 1}" + (f": {other.text}" if other.text else ""))
+            facts["image"] = _thumbnail(out, item)
+            facts["alt"] = shorten(f"image of pair {row + 1}" + (f": {other.text}" if other.text else ""))
         except InputError as error:
             facts["note"] = shorten(error)
     media = [f"{kind}: {_named(getattr(item, kind))}" for kind in ("video", "audio") if getattr(item, kind) is not None]
@@ -149,9 +149,9 @@ def _named(media: Any) -> str:
 def _thumbnail(out: Path, item: Item) -> str:
     from PIL import Image
 
-    picture = Image.fromarray(outlined(load_pixels(item.image), item.regions, _SIDE))
+    image = Image.fromarray(outlined(load_pixels(item.image), item.regions, _SIDE))
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82)
-    name = f"{PICTURES}/{hashlib.blake2b(buffer.getvalue(), digest_size=8).hexdigest()}.jpg"
+    image.save(buffer, "JPEG", quality=82)
+    name = f"{IMAGES}/{hashlib.blake2b(buffer.getvalue(), digest_size=8).hexdigest()}.jpg"
     (Place.of(out) / name).write(buffer.getvalue())
     return name

@@ -12,9 +12,9 @@ from zoo.strangers.folders import Place
 from zoo.strangers.schema import Like
 
 LONGEST = 240  # characters of a user's text
-PICTURES = "report/pictures"
-PICTURE = re.compile(rf"{PICTURES}/[0-9a-f]{{16}}\.jpg")
-_MOST_BYTES = 2**20  # of a picture; thumbnails have 20,000
+IMAGES = "report/images"
+IMAGE = re.compile(rf"{IMAGES}/[0-9a-f]{{16}}\.jpg")
+_MOST_BYTES = 2**20  # of an image; thumbnails have 20,000
 _JOINERS = "\u200c\u200d"  # not printable, and part of many scripts and emoji
 
 
@@ -63,10 +63,10 @@ class Plots:
 
 @dataclass(frozen=True)
 class Shown:
-    """One item: its words, its picture (a path under the run folder), or a note where it has neither."""
+    """One item: its words, its image (a path under the run folder), or a note where it has neither."""
 
     text: str = ""
-    picture: Annotated[str, Like(f"|{PICTURE.pattern}", f"a picture in {PICTURES}")] = ""
+    image: Annotated[str, Like(f"|{IMAGE.pattern}", f"an image in {IMAGES}")] = ""
     alt: str = ""
     note: str = ""
 
@@ -126,7 +126,7 @@ def shorten(text: object) -> str:
 
 
 def to_html(title: str, subtitle: str, sections: Sequence[Section], folder: Path) -> str:
-    """The page; pictures are read from `folder` and put inside, nothing is loaded from elsewhere."""
+    """The page; images are read from `folder` and put inside, nothing is loaded from elsewhere."""
     body = "\n".join(
         f"<section>\n<h2>{_safe(heading)}</h2>\n" + "\n".join(_html(block, folder) for block in blocks) + "\n</section>"
         if heading
@@ -137,7 +137,7 @@ def to_html(title: str, subtitle: str, sections: Sequence[Section], folder: Path
 
 
 def to_markdown(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """The same facts; pictures and plots are linked where they lie below the run folder."""
+    """The same facts; images and plots are linked where they lie below the run folder."""
     parts = [f"# {_escaped(title)}", _escaped(subtitle)]
     for heading, blocks in sections:
         parts += [f"## {_escaped(heading)}"] if heading else []
@@ -195,8 +195,8 @@ def _html_case(case: Case, folder: Path) -> str:
 
 def _html_item(shown: Shown, folder: Path) -> str:
     out = ""
-    if shown.picture:
-        data = base64.b64encode((Place.of(folder) / shown.picture).read(_MOST_BYTES)).decode()
+    if shown.image:
+        data = base64.b64encode((Place.of(folder) / shown.image).read(_MOST_BYTES)).decode()
         out += f'<img alt="{_safe(shown.alt)}" src="data:image/jpeg;base64,{data}">'
     if shown.text:
         out += f"<p dir=auto>{_safe(shown.text)}</p>"
@@ -246,8 +246,8 @@ def _markdown_case(case: Case) -> list[str]:
     def item(shown: Shown | None) -> str:
         if shown is None:
             return ""
-        picture = f"![{_escaped(shown.alt)}]({shown.picture})" if shown.picture else ""
-        return " ".join(filter(None, (picture, _escaped(shown.text), _escaped(shown.note))))
+        image = f"![{_escaped(shown.alt)}]({shown.image})" if shown.image else ""
+        return " ".join(filter(None, (image, _escaped(shown.text), _escaped(shown.note))))
 
     places = ["" if place is None else str(place) for place in (case.place_before, case.place_after)]
     return [*map(item, (case.asked, case.right, case.before, case.after)), *places]

@@ -137,7 +137,7 @@ def space(before: PairScores | None, after: PairScores | None) -> list[Block]:
     note = (
         "Alignment: mean squared distance of the pairs, lower is closer. Uniformity: how evenly the vectors fill the "
         "sphere, lower is more evenly (Wang & Isola, 2020). Modality gap: distance of the two sides' centroids (Liang et "
-        "al., 2022); the picture shows up to 300 pairs on their two main axes, found anew for each run."
+        "al., 2022); the image shows up to 300 pairs on their two main axes, found anew for each run."
     )
     return [*([Plots(plots, "pair")] if plots else []), Table(("", *runs), rows), Words(note, "note")]
 

@@ -1,4 +1,4 @@
-"""Batches without duplicates: no row is a false negative of another because it holds the same text or picture."""
+"""Batches without duplicates: no row is a false negative of another because it holds the same text or image."""
 
 from typing import Any, Literal
 

@@ -69,7 +69,7 @@ class Media:
         try:
             found = find()
             if found.whole is None:
-                return f"{GONE}the table that held this picture is not there any more</p>"
+                return f"{GONE}the table that held this image is not there any more</p>"
             try:
                 kind = kind_of(found.whole)
             except NotMediaError:
@@ -197,9 +197,9 @@ def _anew(source: Any, moment: _Moment) -> bytes:
     from zoo.inputs.audio import load_audio
 
     start, end = moment or (0.0, _EXCERPT)
-    sound = load_audio(source, rate=_RATE, start=start, seconds=min(max(end - start, 0.1), _EXCERPT))
+    audio = load_audio(source, rate=_RATE, start=start, seconds=min(max(end - start, 0.1), _EXCERPT))
     buffer = io.BytesIO()
-    soundfile.write(buffer, sound.samples.clip(-1, 1), _RATE, "PCM_16", format="FLAC")
+    soundfile.write(buffer, audio.samples.clip(-1, 1), _RATE, "PCM_16", format="FLAC")
     return buffer.getvalue()
 
 

@@ -48,8 +48,8 @@ def write_page(
     """Writes the page.
 
     Args:
-        query: the words, or the picture that was searched with.
-        manifest: of the folder that was searched. inputs: where the pictures of it are, and which may be shown.
+        query: the words, or the image that was searched with.
+        manifest: of the folder that was searched. inputs: where the images of it are, and which may be shown.
         change: the words beside an image. regions: what of it was looked for.
     """
     words = html.escape(query.name if isinstance(query, Path) else query)
@@ -119,7 +119,7 @@ def _write(path: Path, title: str, heading: str, body: str, media: Media) -> Non
     except OSError as error:
         raise ZooError(f"cannot write {path}: {error.strerror or error}") from error
     if gone := body.count(GONE):
-        print(f"{gone:,} pictures are not shown; {path} says why", file=sys.stderr)
+        print(f"{gone:,} images are not shown; {path} says why", file=sys.stderr)
 
 
 def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs", media: Media) -> str:

@@ -8,7 +8,7 @@ from zoo.errors import ZooError
 EXAMPLES = (
     "zoo demo",
     "zoo demo --vectors vectors/",
-    "zoo demo zoo-mini --photos ~/Pictures",
+    "zoo demo zoo-mini --photos ~/Images",
     "zoo demo zoo-mini --page regions",
     "zoo demo clip-vit-b32-openai --port 7861",
 )
@@ -20,16 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name", nargs="?", help=f"a name of `zoo list` (default: the one that made --vectors, else {DEFAULT_MODEL})"
     )
     parser.add_argument(
-        "--photos", action="append", default=[], type=existing, metavar="DIR", help="search these pictures too; repeat"
+        "--photos", action="append", default=[], type=existing, metavar="DIR", help="search these images too; repeat"
     )
-    parser.add_argument("--vectors", type=existing, metavar="DIR", help="search what `zoo embed` made of pictures")
-    parser.add_argument("--root", type=existing, metavar="DIR", help="where the pictures of --vectors are")
+    parser.add_argument("--vectors", type=existing, metavar="DIR", help="search what `zoo embed` made of images")
+    parser.add_argument("--root", type=existing, metavar="DIR", help="where the images of --vectors are")
     add_outside(parser)
     add_ignore(parser)
     parser.add_argument(
         "--page", metavar="NAME", help="what is shown at first: search, compose or regions (point at a thing)"
     )
-    parser.add_argument("--no-samples", action="store_true", help="leave out the pictures that come with the packages")
+    parser.add_argument("--no-samples", action="store_true", help="leave out the images that come with the packages")
     parser.add_argument("--port", type=port, help="where to listen (default, and 0: the first free one from 7860 on)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--share", action="store_true", help="make a public link (needs a network)")
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not folder.is_dir():
             raise ZooError(f"--photos {folder}: {'it is no folder' if folder.exists() else 'it does not exist'}")
     if arguments.vectors is None and (arguments.root or arguments.allow_outside):
-        raise ZooError("--root and --allow-outside are of the pictures of --vectors")
+        raise ZooError("--root and --allow-outside are of the images of --vectors")
     try:
         from zoo.demos import launch
     except ModuleNotFoundError as error:

@@ -44,9 +44,9 @@ LIKENESS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo encode`."""
     parser.add_argument(
-        "texts", nargs="*", metavar="TEXT", help="texts; a picture is given by --image, and has a vector of its own"
+        "texts", nargs="*", metavar="TEXT", help="texts; an image is given by --image, and has a vector of its own"
     )
-    parser.add_argument("--image", action="append", default=[], type=existing, metavar="FILE", help="a picture; repeat")
+    parser.add_argument("--image", action="append", default=[], type=existing, metavar="FILE", help="an image; repeat")
     add_region_options(parser, each=True)
     add_rule_option(parser)
     add_model_options(parser)
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_regions(arguments, len(arguments.image))
     inputs = [*arguments.texts, *(arguments.image if not arguments.regions else _pointed_at(arguments))]
     if not inputs:
-        raise ZooError('nothing to embed; pass texts in quotes and pictures as --image: zoo encode "a cat"')
+        raise ZooError('nothing to embed; pass texts in quotes and images as --image: zoo encode "a cat"')
     if arguments.out and arguments.out.suffix != ".npy":
         raise ZooError(f"--out {arguments.out}: expected a name that ends in .npy; for JSON: --json > {arguments.out}")
     check_output(arguments.out)

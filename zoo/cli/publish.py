@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--photos",
         type=existing,
         metavar="DIR",
-        help="pictures that the Space shows (small copies, without place or camera), with the texts that a run was judged by",
+        help="images that the Space shows (small copies, without place or camera), with the texts that a run was judged by",
     )
     parser.add_argument("--timm", metavar="ORG/NAME", help="publish the vision tower for timm in its own repository")
     parser.add_argument("--wheel", type=existing, metavar="FILE", help="a wheel of the zoo that the Space installs")
@@ -166,12 +166,12 @@ def _check(arguments: argparse.Namespace, space: str | None) -> None:
     if arguments.license:
         check_license(arguments.license)
     if arguments.photos is not None:
-        from zoo.demos.gallery import walk_pictures
+        from zoo.demos.gallery import walk_images
         from zoo.demos.space import MAX_PHOTOS
 
         if space is None:
             raise ZooError("--photos are shown by the Space, and there is none: say --space, or leave it out")
-        walk_pictures(arguments.photos, limit=MAX_PHOTOS)
+        walk_images(arguments.photos, limit=MAX_PHOTOS)
     if arguments.keep:
         check_folder(arguments.keep)
     if arguments.keep and arguments.keep.exists() and any(arguments.keep.iterdir()):
@@ -224,7 +224,7 @@ def _held_out_texts(source: str, most: int = 6) -> list[str]:
 
     ways = kept_examples(Path(source).expanduser()).values()
     asked = [case.asked for kinds in ways for cases in kinds.values() for case in cases]
-    texts = [shown.text for shown in asked if shown is not None and shown.text and not shown.picture]
+    texts = [shown.text for shown in asked if shown is not None and shown.text and not shown.image]
     return [text for text in dict.fromkeys(texts) if len(text) <= 80][:most]
 
 

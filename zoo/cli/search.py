@@ -59,7 +59,7 @@ EXAMPLES = (
     "zoo search vectors/                                  # a prompt: a line is a query",
     "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
 )
-MIXED = True  # the words may follow the picture
+MIXED = True  # the words may follow the image
 # Attributes shown in the table besides the input itself.
 SHOWN = 2
 BOX = ("x0", "y0", "x1", "y1", "area")  # of the region that the table shows
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image-weight",
         type=share,
         metavar="X",
-        help="of picture and words together: 0 the words alone, 1 the picture alone (default: the model's own rule)",
+        help="of image and words together: 0 the words alone, 1 the image alone (default: the model's own rule)",
     )
     add_against_option(parser)
     add_region_options(parser)
@@ -123,9 +123,9 @@ def run(arguments: argparse.Namespace) -> int:
     many = arguments.query is None and arguments.image is None
     composed = arguments.query is not None and arguments.image is not None
     if arguments.image_weight is not None and not composed:
-        raise ZooError("--image-weight is of a picture and words together; give --image FILE and TEXT")
+        raise ZooError("--image-weight is of an image and words together; give --image FILE and TEXT")
     if not arguments.html and not arguments.rerank and (arguments.root or arguments.allow_outside):
-        raise ZooError("--root and --allow-outside are of the pictures that --html shows, or that --rerank reads")
+        raise ZooError("--root and --allow-outside are of the images that --html shows, or that --rerank reads")
     check_regions(arguments, int(arguments.image is not None))
     check_search_options(arguments)
     if arguments.html and many:
@@ -265,7 +265,7 @@ def _weigh(model: "Embedder", weight: float) -> None:
     from zoo.fusion import WeightedSum
 
     if model.fusion is None:
-        raise ZooError(f"{model.spec.name} reads picture and words together; --image-weight is for models that do not")
+        raise ZooError(f"{model.spec.name} reads image and words together; --image-weight is for models that do not")
     model.fusion = WeightedSum(weight)
 
 

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ask for this key; better in the variable ZOO_API_KEY, since others on the machine can read arguments",
     )
     parser.add_argument(
-        "--allow-urls", action="store_true", help="fetch pictures from https addresses on the open internet"
+        "--allow-urls", action="store_true", help="fetch images from https addresses on the open internet"
     )
     parser.add_argument("--heif", action="store_true", help="decode HEIC images, in a process of its own")
     parser.add_argument(
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-items", type=positive, metavar="N", help="of one request (default: 2048)")
     limits.add_argument("--max-body-mb", type=positive, metavar="MB", help="of one request (default: 32)")
     limits.add_argument("--max-characters", type=positive, metavar="N", help="of one text (default: 200000)")
-    limits.add_argument("--max-pixels", type=positive, metavar="N", help="of one picture (default: 50 million)")
+    limits.add_argument("--max-pixels", type=positive, metavar="N", help="of one image (default: 50 million)")
     limits.add_argument("--max-audio-seconds", type=positive, metavar="S", help="of one item's audio (default: 1800)")
     limits.add_argument("--max-pages", type=positive, metavar="N", help="of one document (default: 50)")
     limits.add_argument("--max-queue", type=positive, metavar="N", help="items that may wait (default: 8192)")

@@ -30,7 +30,7 @@ def _together(spec: "ModelSpec") -> str | None:
     if not {"image", "text"} <= spec.modalities:
         return None
     if spec.format and not spec.format.mixed:
-        return "not in one item: words or pictures"
+        return "not in one item: words or images"
     return "read as one sequence" if spec.format else "each read by its own tower, and fused (zoo.fusion)"
 
 
@@ -73,13 +73,13 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
     return spec, {
         "name": spec.name,
         "reads": ", ".join(sorted(spec.modalities)),
-        "picture with text": _together(spec),
+        "image with text": _together(spec),
         "dim": f"{spec.dim}"
         + (" for every token" if spec.similarity == "maxsim" else "")
         + (f" (also {', '.join(map(str, shorter))})" if shorter else ""),
         "similarity": "dot product, of vectors with their norms" if spec.similarity == "dot" else None,
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
-        "picture" if "image" in spec.modalities else "frame": f"{spec.image_size} x {spec.image_size} pixels"
+        "image" if "image" in spec.modalities else "frame": f"{spec.image_size} x {spec.image_size} pixels"
         if spec.image_size
         else None,
         "text": f"up to {spec.max_tokens:,} tokens" if spec.max_tokens else None,

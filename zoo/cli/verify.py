@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
                 row.loader,
                 row.dtype,
                 str(row.batch_size),
-                row.kind.replace(" picture", ""),
+                row.kind.replace(" image", ""),
                 "-" if row.difference is None else f"{row.difference:.1e}",
                 "-" if row.cosine is None else f"{row.cosine:.6f}",
                 {True: "ok", False: "DEPARTS", None: "not run"}[row.passed],
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     allowed = {f"{row.dtype} {row.kind}": row.allowed for row in report.rows if row.allowed}
     for limit in dict.fromkeys(allowed.values()):
         print(f"allowed for {', '.join(name for name, value in allowed.items() if value == limit)}: {limit}")
-    if any(row.kind == "resized picture" for row in report.rows):
+    if any(row.kind == "resized image" for row in report.rows):
         print("resized: images that are scaled; libraries resize by torch or by Pillow, whose pixels differ a little")
     for row in report.rows:
         if row.passed is None:

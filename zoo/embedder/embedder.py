@@ -222,7 +222,7 @@ class Embedder(nn.Module):
         for a list.
 
         Args:
-            inputs: str, pathlib.Path, bytes, a file opened in mode "rb", picture, array or `Item`, or many of them (see
+            inputs: str, pathlib.Path, bytes, a file opened in mode "rb", image, array or `Item`, or many of them (see
                 `zoo.inputs.item.as_item`).
             prompt: text that is put before texts as it stands, or where a vision-language model has its instruction.
             prompt_name: a prompt of the model's by its name (`spec.prompts`), in place of `prompt`. With neither, the
@@ -464,7 +464,7 @@ class Embedder(nn.Module):
 
     @checked(engine=one_of("auto", "torch", "pillow"))
     def set_pixel_engine(self, engine: Literal["auto", "torch", "pillow"]) -> "Embedder":
-        """Chooses how pictures are resized (see `PixelTransform`): "pillow" equals a PIL reference to the last digit."""
+        """Chooses how images are resized (see `PixelTransform`): "pillow" equals a PIL reference to the last digit."""
         for tower in self.towers:
             if hasattr(tower.encoder, "transform"):
                 tower.encoder.transform = replace(tower.encoder.transform, engine=engine)

@@ -117,9 +117,9 @@ def _parts(model: "Embedder", item: Item, medium: str, per: Per, spacing: Spacin
             yield _Part(replace(rest, **{medium: part}), part.start, part.start + part.seconds)
     else:
         rate = next(tower.encoder.rate for tower in model.towers if "audio" in tower.encoder.reads)
-        for sound in iter_audio(source, rate=rate, seconds=spacing.seconds, hop=spacing.hop):
-            part = replace(rest, audio=Waveform(sound.samples, sound.rate))
-            yield _Part(part, sound.start, sound.start + sound.seconds)
+        for audio in iter_audio(source, rate=rate, seconds=spacing.seconds, hop=spacing.hop):
+            part = replace(rest, audio=Waveform(audio.samples, audio.rate))
+            yield _Part(part, audio.start, audio.start + audio.seconds)
 
 
 def _segments(source: Any, medium: str, spacing: Spacing) -> Iterator[Excerpt]:

@@ -59,14 +59,14 @@ class AudioEncoder(Encoder):
         Raises:
             InvalidAudioError: shorter than the model reads. Besides what `zoo.inputs.audio.load_audio` raises.
         """
-        sound = map_audio(item.audio, rate=self.rate)
-        notice(sound.samples)
-        if len(sound.samples) < self.shortest:
+        audio = map_audio(item.audio, rate=self.rate)
+        notice(audio.samples)
+        if len(audio.samples) < self.shortest:
             raise InvalidAudioError(
-                f"{describe(item.audio)} has {1000 * sound.seconds:.1f} ms, and the model reads {1000 * self.shortest / self.rate:.0f} ms or more",
+                f"{describe(item.audio)} has {1000 * audio.seconds:.1f} ms, and the model reads {1000 * self.shortest / self.rate:.0f} ms or more",
                 what=repr(item.audio)[:80],
             )
-        return torch.from_numpy(sound.samples)
+        return torch.from_numpy(audio.samples)
 
     def collate(self, reads: Sequence[Tensor]) -> Batch:
         """`samples`: all waveforms, one after the other; `lengths` `(B,)`."""

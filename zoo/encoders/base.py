@@ -30,7 +30,7 @@ class Encoder(nn.Module):
     Attributes:
         reads: the modalities that one item may carry for this encoder.
         width: length of a token state.
-        batch_budget: tokens (for pictures: pictures) of one forward pass that run best, where the user names none.
+        batch_budget: tokens (for images: images) of one forward pass that run best, where the user names none.
         assets_in_root: whether a saved folder has its files where other libraries look for a tokenizer.
         interleaved: whether it reads an item's `parts`. mixed: whether a text and a medium may stand in one item.
         rate: Hz of the audio that it reads; 0 where it reads none.
@@ -136,7 +136,7 @@ class Encoder(nn.Module):
         return self.length(read)
 
     def size(self, read: Any) -> int:
-        """Bytes of one read, where they are many; 0 leaves it at the half megabyte of a picture."""
+        """Bytes of one read, where they are many; 0 leaves it at the half megabyte of an image."""
         return 0
 
     def limit(self, max_tokens: int) -> None:

@@ -75,7 +75,7 @@ def width_of(model_type: str, text: Any) -> int:
 
 
 class HfImage(Encoder):
-    """The vision tower of a transformers dual encoder with pictures of one size.
+    """The vision tower of a transformers dual encoder with images of one size.
 
     Args:
         model_type: "clip", "siglip" or "tipsv2". config: the vision configuration.
@@ -122,7 +122,7 @@ class HfImage(Encoder):
 
 
 class HfNaflexImage(Encoder):
-    """SigLIP 2's NaFlex vision tower: pictures keep their aspect ratio and become at most `patches` patches."""
+    """SigLIP 2's NaFlex vision tower: images keep their aspect ratio and become at most `patches` patches."""
 
     reads = frozenset({"image"})
     batch_budget = 8

@@ -84,7 +84,7 @@ class PixelTransform:
         return {k: v for k, v in facts.items() if k != "scale" or v != UNIT}
 
     def read(self, source: Any) -> Tensor:
-        """Any picture (see `zoo.inputs.image.load_pixels`) as uint8 `(3, height, width)` of `size`."""
+        """Any image (see `zoo.inputs.image.load_pixels`) as uint8 `(3, height, width)` of `size`."""
         pixels = load_pixels(source)
         image = torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W) with channels last in memory: torch's fast path
         return self.apply(image).contiguous()
@@ -126,8 +126,8 @@ class PixelTransform:
         from PIL import Image
 
         method = Image.Resampling[self.interpolation.upper()]
-        picture = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
-        return torch.from_numpy(np.array(picture.resize((size[1], size[0]), method, box=box))).permute(2, 0, 1)
+        opened = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        return torch.from_numpy(np.array(opened.resize((size[1], size[0]), method, box=box))).permute(2, 0, 1)
 
     def _offset(self, have: int, want: int) -> int:
         return round((have - want) / 2.0) if self.crop_rounding == "round" else (have - want) // 2
@@ -144,7 +144,7 @@ class PixelTransform:
         return image[:, top : top + want_h, left : left + want_w]
 
     def _scale_middle(self, image: Tensor, scaled: tuple[int, int]) -> Tensor:
-        """A picture of extreme aspect ratio: resizes the part around the crop only (1x5000 would fill 750 MB)."""
+        """An image of extreme aspect ratio: resizes the part around the crop only (1x5000 would fill 750 MB)."""
         margin = 8  # more than a bicubic kernel reaches, in resized pixels
         starts, stops, edges = [], [], []
         for have, whole, want in zip(image.shape[1:], scaled, self.size, strict=True):

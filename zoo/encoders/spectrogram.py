@@ -1,7 +1,7 @@
 """SpectrogramAudio: a log-mel spectrogram is an image, which the first stages of a timm convolutional backbone read.
 
 ImageNet's filters carry over to spectrograms (Palanisamy et al., 2020, arxiv:2007.11154): edges and textures in time and frequency
-tell sounds apart, and few recordings are enough for a head behind them.
+tell recordings apart, and few recordings are enough for a head behind them.
 """
 
 from collections.abc import Mapping, Sequence

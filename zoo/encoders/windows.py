@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 from zoo.encoders.base import Encoder
 from zoo.inputs.item import Item
 
-_WINDOW = 4096  # items read ahead of the model, a picture counting as 16 or more
+_WINDOW = 4096  # items read ahead of the model, an image counting as 16 or more
 _FIRST_WINDOW = 512
-_PICTURE_WEIGHT = 16
+_IMAGE_WEIGHT = 16
 _PATIENCE = 0.5  # seconds in which a window is gathered: of a slow producer's inputs the first are not kept waiting
-_WINDOW_BYTES = 2**30  # of pictures and films that are read and wait; two windows are there at a time
+_WINDOW_BYTES = 2**30  # of images and videos that are read and wait; two windows are there at a time
 
 
 class Pace:
-    """What a picture counts in a window: 16, or as much as keeps pictures like those read last within a gigabyte.
+    """What an image counts in a window: 16, or as much as keeps images like those read last within a gigabyte.
 
-    A picture is half a megabyte for CLIP; for a vision-language model it may be forty, and a film some hundred.
+    An image is half a megabyte for CLIP; for a vision-language model it may be forty, and a video some hundred.
 
     Args:
         encoders: of the model, by the numbers that reads have.
@@ -25,7 +25,7 @@ class Pace:
 
     def __init__(self, encoders: Sequence[Encoder]) -> None:
         self._encoders = encoders
-        self.picture = float(_PICTURE_WEIGHT)
+        self.image = float(_IMAGE_WEIGHT)
         # One sequence of several images or a video may be large, and so may audio: little is read before the size of some is known.
         self.first = (
             _FIRST_WINDOW // 4
@@ -37,7 +37,7 @@ class Pace:
         """Takes the mean size of (index, encoder, read), of those that have one."""
         sizes = [self._encoders[place].size(read) for _, place, read in reads if place >= 0]
         if sizes := [size for size in sizes if size]:
-            self.picture = max(_PICTURE_WEIGHT, _WINDOW * sum(sizes) / len(sizes) / _WINDOW_BYTES)
+            self.image = max(_IMAGE_WEIGHT, _WINDOW * sum(sizes) / len(sizes) / _WINDOW_BYTES)
 
     def weight(self, value: Any) -> float:
         """What an input counts: a text 1."""
@@ -49,7 +49,7 @@ class Pace:
         if not media and not value.parts:
             return 1
         held = sum(size for one in media if isinstance(size := getattr(one, "nbytes", 0), int))  # arrays wait, too
-        return max(self.picture, _WINDOW * held / _WINDOW_BYTES)
+        return max(self.image, _WINDOW * held / _WINDOW_BYTES)
 
 
 class Window(NamedTuple):
@@ -82,7 +82,7 @@ def windows(inputs: Iterable[Any], pace: Pace, clock: Callable[[], float] = time
             chunk.append((index, value))
             chunk_weight += weight
             late = clock() - started >= _PATIENCE
-            if late or chunk_weight >= 4 * _PICTURE_WEIGHT:
+            if late or chunk_weight >= 4 * _IMAGE_WEIGHT:
                 chunks.append(chunk)
                 window_weight += chunk_weight
                 chunk, chunk_weight = [], 0.0

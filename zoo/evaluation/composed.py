@@ -1,4 +1,4 @@
-"""The composed pack: a reference picture and a change in words find the changed picture; with either alone as baselines."""
+"""The composed pack: a reference image and a change in words find the changed image; with either alone as baselines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,18 +34,18 @@ class ComposedScore:
 
 
 def evaluate_composed(model: Embedder, split: str = "test") -> list[ComposedScore]:
-    """Ranks all pictures of the split but the reference; by picture and text together, by the text, and by the picture.
+    """Ranks all images of the split but the reference; by image and text together, by the text, and by the image.
 
     Raises:
-        UnsupportedModalityError: the model does not read a picture with a text.
+        UnsupportedModalityError: the model does not read an image with a text.
     """
-    pictures, triplets = read_composed(split)
-    ids = list(pictures)
-    gallery = model.encode_document([Item(image=pictures[name]) for name in ids])
+    images, triplets = read_composed(split)
+    ids = list(images)
+    gallery = model.encode_document([Item(image=images[name]) for name in ids])
     asked = {
-        FUSED: [Item(image=pictures[t.reference], text=t.text) for t in triplets],
+        FUSED: [Item(image=images[t.reference], text=t.text) for t in triplets],
         TEXT: [Item(text=t.text) for t in triplets],
-        IMAGE: [Item(image=pictures[t.reference]) for t in triplets],
+        IMAGE: [Item(image=images[t.reference]) for t in triplets],
     }
     scores = []
     for way, items in asked.items():
@@ -60,7 +60,7 @@ def evaluate_composed(model: Embedder, split: str = "test") -> list[ComposedScor
 def composed_recall(
     similarity: torch.Tensor, triplets: Sequence[Triplet], ids: Sequence[str], ks: Sequence[int] = KS
 ) -> dict[int, float]:
-    """Recall by k of similarities `(triplets, pictures)`, each triplet's own reference left out of the ranking."""
+    """Recall by k of similarities `(triplets, images)`, each triplet's own reference left out of the ranking."""
     place = {name: i for i, name in enumerate(ids)}
     rows = torch.arange(len(triplets))
     similarity = similarity.clone()
@@ -92,7 +92,7 @@ def facts_of(score: ComposedScore) -> dict[str, Any]:
 
 
 def composed_results(model: Embedder, split: str, source: str) -> list[Result]:
-    """Recall of the composed pack, by picture and text together and by either alone."""
+    """Recall of the composed pack, by image and text together and by either alone."""
     return [
         Result(
             metric=f"recall@{k}",

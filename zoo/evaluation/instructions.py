@@ -1,7 +1,7 @@
 """Task instructions as benchmarks and their authors word them, to the space: `encode(query, prompt=TASKS["msr-vtt"].query)`.
 
 MMEB-V2's are from TIGER-AI-Lab/VLM2Vec (src/data/eval_dataset, arxiv:2507.04590), composed retrieval's from U-MARVEL
-(dataset/datasets_circo.py, datasets_genecis.py; arxiv:2507.14902). Its picture tasks have their instructions in the data
+(dataset/datasets_circo.py, datasets_genecis.py; arxiv:2507.14902). Its image tasks have their instructions in the data
 (`qry_inst` and `tgt_inst` of ziyjiang/MMEB_Test_Instruct); `mmeb_query` and `mmeb_target` write those as the authors do.
 """
 
@@ -24,16 +24,21 @@ class Task:
     about: str = ""
 
 
-_FILM, _PAGE = "Understand the content of the provided video.", "Understand the content of the provided document image."
+_VIDEO, _PAGE = (
+    "Understand the content of the provided video.",
+    "Understand the content of the provided document image.",
+)
 _CLIP = "Understand the content of the provided video clip."
 _DOCUMENT = Task("Find a document image that matches the given query:", _PAGE, "pages of documents for a question")
 _MOMENT = Task(
-    "Find the clip that corresponds to the described scene in the given video:", _FILM, "the clip of a film and a scene"
+    "Find the clip that corresponds to the described scene in the given video:",
+    _VIDEO,
+    "the clip of a video and a scene",
 )
 _ANSWER = Task(
     "Given a video and a question, select the most accurate answer from the provided candidates. Return only the exact text "
     "of your chosen answer. Question: ",
-    about="the answer to a question about a film",
+    about="the answer to a question about a video",
 )
 
 TASKS: dict[str, Task] = {
@@ -41,7 +46,7 @@ TASKS: dict[str, Task] = {
     "cirr": Task(
         "Given an image, find a similar everyday image with the described changes:",
         "Represent the given image.",
-        "an everyday picture, changed as the words say",
+        "an everyday image, changed as the words say",
     ),
     "fashioniq": Task(
         "Find an image to match the fashion image and style note:",
@@ -52,25 +57,25 @@ TASKS: dict[str, Task] = {
     "visrag": _DOCUMENT,
     "vidoseek": _DOCUMENT,
     "mmlongbench": _DOCUMENT,
-    "msr-vtt": Task("Find a video that contains the following visual content:", _FILM, "films for a caption"),
-    "msvd": Task("Find the video snippet that corresponds to the given summary:", _FILM, "films for a summary"),
-    "didemo": Task("Find a video that includes the following described scenes:", _FILM, "films for several scenes"),
-    "vatex": Task("Select a video that fits the description provided:", _FILM, "films for a description"),
+    "msr-vtt": Task("Find a video that contains the following visual content:", _VIDEO, "videos for a caption"),
+    "msvd": Task("Find the video snippet that corresponds to the given summary:", _VIDEO, "videos for a summary"),
+    "didemo": Task("Find a video that includes the following described scenes:", _VIDEO, "videos for several scenes"),
+    "vatex": Task("Select a video that fits the description provided:", _VIDEO, "videos for a description"),
     "youcook2": Task(
         "Find a video that demonstrates the following action while making a recipe:",
-        _FILM,
-        "films of a step in cooking",
+        _VIDEO,
+        "videos of a step in cooking",
     ),
     "qvhighlight": _MOMENT,
     "charades-sta": _MOMENT,
     "momentseeker-text": Task("Find the clip that corresponds to the given text:", _CLIP, "clips for a text"),
     "momentseeker-image": Task(
-        "Select the video clip that aligns with the given text and image:", _CLIP, "clips for a text and a picture"
+        "Select the video clip that aligns with the given text and image:", _CLIP, "clips for a text and an image"
     ),
     "momentseeker-video": Task(
         "Find the clip that corresponds to the given sentence and video segment:", _CLIP, "clips for a text and a clip"
     ),
-    "kinetics-700": Task("Recognize the category of the video content.", about="the kind of a film"),
+    "kinetics-700": Task("Recognize the category of the video content.", about="the kind of a video"),
     "smthsmthv2": Task(
         "What actions or object interactions are being performed by the person in the video?",
         about="what is done to a thing",
@@ -80,7 +85,7 @@ TASKS: dict[str, Task] = {
         about="which activity or sport it is",
     ),
     "hmdb51": Task(
-        "What actions or objects interactions are the person in the video doing?", about="what somebody does in a film"
+        "What actions or objects interactions are the person in the video doing?", about="what somebody does in a video"
     ),
     "breakfast": Task(  # the space at the end is in the authors' source
         "Recognize the breakfast type that the person is cooking in the video. ", about="which breakfast is made"
@@ -88,57 +93,57 @@ TASKS: dict[str, Task] = {
     **dict.fromkeys(("mvbench", "video-mme", "nextqa", "egoschema", "activitynetqa"), _ANSWER),
     # U-MARVEL's composed retrieval; the texts that follow are `sentence`s.
     "circo": Task(
-        "I'm looking for a similar everyday image with the described changes.", about="a picture with a change in words"
+        "I'm looking for a similar everyday image with the described changes.", about="an image with a change in words"
     ),
     "genecis-change": Task(
         "I want you to retrieve an similar image with the described changes. Show me an image that best captures the following "
         "the described changes.",
-        about="a picture with something changed",
+        about="an image with something changed",
     ),
     "genecis-focus": Task(
         "I want you to retrieve an image with the same attributes as described. Show me an image that best captures the "
         "following the same attributes.",
-        about="a picture alike in one respect",
+        about="an image alike in one respect",
     ),
     "fashioniq-turns": Task(
         "Find me a similar fashion image based on the following multi-round modifications.",
         about="clothes with changes in several turns",
     ),
     "caption-to-image": Task(
-        "Find me an everyday image that matches the given caption.", about="pictures for a caption (U-MARVEL)"
+        "Find me an everyday image that matches the given caption.", about="images for a caption (U-MARVEL)"
     ),
     "image-to-caption": Task(
-        "Find an image caption describing the following everyday image.", about="captions for a picture (U-MARVEL)"
+        "Find an image caption describing the following everyday image.", about="captions for an image (U-MARVEL)"
     ),
 }
 
 Kind = Literal["classification", "i2t", "qa", "i2i", "grounding", "t2i"]
-PICTURE = "<|image_1|>"  # where MMEB's data have the picture
+IMAGE = "<|image_1|>"  # where MMEB's data have the image
 
 
 def mmeb_query(instruction: str, text: str, kind: Kind, *, visdial: bool = False) -> str:
-    """The words of a query of MMEB's 36 picture tasks, for which VLM2Vec's prompt is that of its evaluation.
+    """The words of a query of MMEB's 36 image tasks, for which VLM2Vec's prompt is that of its evaluation.
 
-    `Item(image=picture, text=mmeb_query(...))`, or the words alone for "t2i". They end in a line break, whose state is pooled.
+    `Item(image=image, text=mmeb_query(...))`, or the words alone for "t2i". They end in a line break, whose state is pooled.
 
     Args:
         instruction, text: `qry_inst` and `qry_text` of the data. kind: of the task.
         visdial: whether the task is VisDial, whose queries end in two line breaks.
     """
     if kind == "t2i":
-        return f"{instruction.replace(PICTURE, '')} {text}\n" + ("\n" if visdial else "")
-    instruction = instruction.replace(PICTURE, "")
+        return f"{instruction.replace(IMAGE, '')} {text}\n" + ("\n" if visdial else "")
+    instruction = instruction.replace(IMAGE, "")
     if kind in ("qa", "i2i", "grounding"):
         instruction = "\n" + instruction.strip()
     return _closed(f"{instruction} {text}" if text else instruction)
 
 
 def mmeb_target(instruction: str, caption: str, kind: Kind) -> str:
-    """The words of a picture among the targets of MMEB's picture tasks (`tgt_inst`, `tgt_text`); see `mmeb_query`.
+    """The words of an image among the targets of MMEB's image tasks (`tgt_inst`, `tgt_text`); see `mmeb_query`.
 
     Texts among the targets (labels, captions, answers) stand for themselves.
     """
-    instruction = instruction.replace(PICTURE, "")
+    instruction = instruction.replace(IMAGE, "")
     if caption.strip():
         return _closed(f"{instruction} {caption}")
     return _closed(instruction) if kind == "t2i" else instruction
@@ -150,8 +155,8 @@ def _closed(words: str) -> str:
     return words + (" \n" if not words or words.endswith(" ") else "\n")
 
 
-def film_question(question: str, options: Sequence[str]) -> str:
-    """A question about a film with its options, as MVBench and NExTQA have them in MMEB-V2 (`qa_template`)."""
+def video_question(question: str, options: Sequence[str]) -> str:
+    """A question about a video with its options, as MVBench and NExTQA have them in MMEB-V2 (`qa_template`)."""
     listed = "".join(f"({chr(ord('A') + i)}) {option}\n" for i, option in enumerate(options))
     return f"{question}\nOptions:\n{listed}".rstrip()
 

@@ -62,10 +62,10 @@ def wrap(
 
     Queries get the model's query prompt, documents its document prompt, all else its default; a prompt of the model
     named like a task or a kind of task ("STS") goes first, as mteb has it. What has no embedding (None, an empty text,
-    a damaged picture) gets the zero vector, whose similarity to everything is 0: it never stops a run, is logged, and
+    a damaged image) gets the zero vector, whose similarity to everything is 0: it never stops a run, is logged, and
     is counted in `skipped`. An entry with several modalities goes to the tower that reads them together; where
     there is none, it gets the normalised sum of its parts' vectors, as mteb does for CLIP, or what the model's own rule
-    of fusion makes of picture and text. Modalities that
+    of fusion makes of image and text. Modalities that
     the model does not read are left out of an entry that has others.
 
     Files of audio and video are read by the zoo, wherever they come from. `datasets`, which hands them out, knows torchcodec alone:

@@ -21,7 +21,7 @@ IMAGE_TO_TEXT, TEXT_TO_IMAGE = "image → text", "text → image"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """How a pack's rows become pictures with one true text each.
+    """How a pack's rows become images with one true text each.
 
     Attributes:
         pack: folder of the pack. source: column that names the part a row comes from, "" for one part.
@@ -50,7 +50,7 @@ class Score:
 
     Attributes:
         images, texts: how many were ranked. image_to_text, text_to_image: recall by k.
-        zero_shot: share of pictures whose label comes first among the part's labels.
+        zero_shot: share of images whose label comes first among the part's labels.
     """
 
     pack: str
@@ -87,7 +87,7 @@ def evaluate_pack(
 ) -> list[Score]:
     """Scores of every source of a pack, and of all together where there are several.
 
-    Image → text ranks the distinct texts of the part; text → image asks with each distinct text, and every picture
+    Image → text ranks the distinct texts of the part; text → image asks with each distinct text, and every image
     that has it is relevant.
 
     Args:
@@ -105,13 +105,13 @@ def evaluate_pack(
     ]
 
 
-def _score(model: Embedder, benchmark: Benchmark, source: str, rows: Sequence[dict], pictures: Tensor) -> Score:
+def _score(model: Embedder, benchmark: Benchmark, source: str, rows: Sequence[dict], images: Tensor) -> Score:
     texts = [benchmark.text(row) for row in rows]
     labels = [benchmark.label(row) for row in rows]
     queries, classes = sorted(set(texts)), sorted(set(labels))
-    similarity = pictures @ model.encode(queries).T
+    similarity = images @ model.encode(queries).T
     relevant = same(texts, queries)
-    zero_shot = pictures @ model.encode([benchmark.prompt.format(label) for label in classes]).T
+    zero_shot = images @ model.encode([benchmark.prompt.format(label) for label in classes]).T
     truth = torch.tensor([classes.index(label) for label in labels])
     return Score(
         benchmark.pack,

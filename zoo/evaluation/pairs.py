@@ -37,7 +37,7 @@ from zoo.strangers.schema import Like, Range
 KS = (1, 5, 10)
 WAYS = ("forward", "backward")
 DEPTH = 10  # of nDCG
-_PLANE = 300  # pairs drawn in the picture of both sides
+_PLANE = 300  # pairs drawn in the image of both sides
 _FARTHEST = 1e12  # of vectors with any norms
 Encode = Callable[..., Iterable[Encoded]]  # as `Embedder.encode_stream`
 

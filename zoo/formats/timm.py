@@ -85,7 +85,7 @@ class Timm(Layout):
             raise UnrecognisedCheckpointError(f"{folder}: this timm ({timm.__version__}) has no architecture {arch!r}")
         args = config.get("model_args") or {}
         check_timm(arch, args)
-        for settings in (config, config.get("pretrained_cfg") or {}):  # timm takes the sizes of a picture from either
+        for settings in (config, config.get("pretrained_cfg") or {}):  # timm takes the sizes of an image from either
             check_numbers({key: settings[key] for key in SIZES if key in settings}, str(where))
             size = settings.get("input_size", [3])
             check_channels(args.get("in_chans", size[0] if isinstance(size, list) and size else size), where)

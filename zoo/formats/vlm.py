@@ -36,7 +36,7 @@ WITHOUT_CLASS = {
     "phi3_v": "Phi-3.5-vision (Phi3VForCausalLM)",
 }
 # Known to transformers, but read in another way than as one sequence.
-UNREAD = {"mllama": "Llama 3.2 Vision (as mmE5), whose text layers look at pictures by cross-attention"}
+UNREAD = {"mllama": "Llama 3.2 Vision (as mmE5), whose text layers look at images by cross-attention"}
 PICKLES = {"model": ("pytorch_model.bin",), "adapter_model": ("adapter_model.bin",)}
 
 
@@ -255,7 +255,7 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
         )
     if kind in UNREAD:
         raise UnrecognisedCheckpointError(
-            f"{where} is a {UNREAD[kind]}; the zoo reads pictures and words as one sequence only. For the same tasks there are "
+            f"{where} is a {UNREAD[kind]}; the zoo reads images and words as one sequence only. For the same tasks there are "
             "vlm2vec-v2-qwen2vl-2b and gme-qwen2vl-2b"
         )
     if like is None or like.format is None:

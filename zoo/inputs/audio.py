@@ -45,7 +45,7 @@ _PIECE = 2**18  # samples, as `zoo.inputs.listening.PIECE`
 _BLOCK = 2**20  # samples of a waveform that are converted at a time
 
 
-class Sound(NamedTuple):
+class DecodedAudio(NamedTuple):
     """Audio as a model reads it.
 
     Attributes:
@@ -60,7 +60,7 @@ class Sound(NamedTuple):
     start: float = 0.0
 
 
-def load_audio(source: Any, *, rate: int, name: str = "", start: float = 0.0, seconds: float = 0.0) -> Sound:
+def load_audio(source: Any, *, rate: int, name: str = "", start: float = 0.0, seconds: float = 0.0) -> DecodedAudio:
     """Audio, or a segment of it, mono at a rate; two calls give the same bits.
 
     Files and bytes are decoded by libsndfile (WAV, FLAC, Ogg Vorbis and Opus, AIFF, AU, CAF) or FFmpeg (MP3, M4A, AAC, MP4, MOV,
@@ -96,7 +96,7 @@ def load_audio(source: Any, *, rate: int, name: str = "", start: float = 0.0, se
     if not len(samples):
         where = f"no samples from {start:g} s on" if start else "no samples"
         raise InvalidAudioError(f"{name} holds {where}", what=name)
-    return Sound(samples, segment.rate, len(samples) / segment.rate, source_rate, float(start))
+    return DecodedAudio(samples, segment.rate, len(samples) / segment.rate, source_rate, float(start))
 
 
 def longer_than(source: Any, seconds: float) -> bool:
@@ -131,7 +131,7 @@ def seconds_of(source: Any, name: str = "") -> float:
     return count / _MEASURED
 
 
-def map_audio(source: Any, *, rate: int, name: str = "") -> Sound:
+def map_audio(source: Any, *, rate: int, name: str = "") -> DecodedAudio:
     """`load_audio` of audio of any length: from five minutes on its samples lie in a file without a name, and not in memory.
 
     Raises:
@@ -139,9 +139,9 @@ def map_audio(source: Any, *, rate: int, name: str = "") -> Sound:
     """
     import numpy as np
 
-    sound = load_audio(source, rate=rate, name=name, seconds=_IN_MEMORY_SECONDS)
-    if sound.seconds < _IN_MEMORY_SECONDS:
-        return sound
+    audio = load_audio(source, rate=rate, name=name, seconds=_IN_MEMORY_SECONDS)
+    if audio.seconds < _IN_MEMORY_SECONDS:
+        return audio
     start = seconds = 0.0
     if isinstance(source, Excerpt):
         name = name or str(source)
@@ -162,12 +162,12 @@ def map_audio(source: Any, *, rate: int, name: str = "") -> Sound:
                 what=name,
             ) from error
         samples = np.memmap(file, np.float32, "r+")
-    return Sound(samples, segment.rate, len(samples) / segment.rate, source_rate)
+    return DecodedAudio(samples, segment.rate, len(samples) / segment.rate, source_rate)
 
 
 def iter_audio(
     source: Any, *, rate: int, seconds: float, hop: float = 0.0, name: str = "", start: float = 0.0
-) -> Iterator[Sound]:
+) -> Iterator[DecodedAudio]:
     """Windows of audio of any length, one after the other, in memory for one: those of `windows` over all of `load_audio`, to the bit.
 
     Args:
@@ -204,7 +204,7 @@ def iter_audio(
             held = np.concatenate([held, np.asarray(piece, np.float32)])
             while begin + length <= first + len(held):
                 part = held[begin - first : begin - first + length].copy()
-                yield Sound(part, segment.rate, length / segment.rate, source_rate, start + begin / segment.rate)
+                yield DecodedAudio(part, segment.rate, length / segment.rate, source_rate, start + begin / segment.rate)
                 begin, last = begin + step, begin
             # As much is kept as the last window needs, which ends where the audio ends.
             kept = max(min(begin, first + len(held) - length), first)
@@ -215,7 +215,7 @@ def iter_audio(
         if last < 0 or last + length < total:
             begin = max(total - length, 0)
             part = held[begin - first :].copy()
-            yield Sound(part, segment.rate, len(part) / segment.rate, source_rate, start + begin / segment.rate)
+            yield DecodedAudio(part, segment.rate, len(part) / segment.rate, source_rate, start + begin / segment.rate)
     finally:
         decoders.close()
 
@@ -312,9 +312,7 @@ def container_of(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
         return None if kind_of_head(head) == "image" else "mov"
     start = head
-    if (
-        head[:3] == b"ID3" and len(head) >= 10
-    ):  # a tag of any length, with pictures too; what follows is MP3 but for few
+    if head[:3] == b"ID3" and len(head) >= 10:  # a tag of any length, with images too; what follows is MP3 but for few
         size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
         start = head[10 + size :] or b"\xff\xfb"
         if start[:4] != b"fLaC" and not _is_adts(start):

@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple
 from zoo.errors import CorruptVideoError, NotMediaError
 
 Track = Literal["video", "audio"]
-_BOXES = 10_000  # of one video's head; one with sound and subtitles has some hundred
+_BOXES = 10_000  # of one video's head; one with audio and subtitles has some hundred
 _EBML = b"\x1a\x45\xdf\xa3"
 _DOCTYPES = (b"matroska", b"webm")
 _SEGMENT, _TRACKS, _TRACK, _VIDEO, _WIDTH, _HEIGHT, _TYPE = 0x18538067, 0x1654AE6B, 0xAE, 0xE0, 0xB0, 0xBA, 0x83
@@ -30,7 +30,7 @@ _OGG_AUDIO = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ", b"fLaC")
 _TS_VIDEO = frozenset({0x01, 0x02, 0x10, 0x1B, 0x1E, 0x20, 0x24, 0x33, 0x42, 0xD1, 0xD2, 0xEA})
 _TS_AUDIO = frozenset({0x03, 0x04, 0x0F, 0x11, 0x1C, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0xC1, 0xCF})
 _FLV_TAGS = 30  # in which a track is found that the head does not promise
-_TS_READ = 2**20  # bytes in which tables of a transport stream, or a first picture of a program stream, are looked for
+_TS_READ = 2**20  # bytes in which tables of a transport stream, or a first image of a program stream, are looked for
 
 
 class Container(NamedTuple):

@@ -39,17 +39,17 @@ _TURNED = (
 
 
 def load_pixels(source: Any) -> "np.ndarray":
-    """Any picture as upright RGB: uint8 `(height, width, 3)`.
+    """Any image as upright RGB: uint8 `(height, width, 3)`.
 
-    A `DocumentPage` is drawn. EXIF orientation is applied, transparency laid on white, 16-bit and float pictures scaled by their range, the
+    A `DocumentPage` is drawn. EXIF orientation is applied, transparency laid on white, 16-bit and float images scaled by their range, the
     first frame of an animation and the primary image of a HEIC file taken.
 
     Raises:
-        InputError: the subclass says whether the file is missing, no picture, damaged, too large or out of range.
+        InputError: the subclass says whether the file is missing, no image, damaged, too large or out of range.
     """
     if isinstance(source, str):
         raise UnsupportedInputError(
-            f"a picture was given as the string {source[:60]!r}; pass pathlib.Path for a file", what=source[:60]
+            f"an image was given as the string {source[:60]!r}; pass pathlib.Path for a file", what=source[:60]
         )
     if isinstance(source, Path):
         return decode(read_bytes(source), str(source))
@@ -65,7 +65,7 @@ def load_pixels(source: Any) -> "np.ndarray":
         return _guarded(lambda: _from_pil(source, describe(source)), describe(source))
     if hasattr(source, "ndim") and hasattr(source, "dtype"):
         return _from_array(source)
-    raise UnsupportedInputError(f"{type(source).__name__} is no picture", what=type(source).__name__)
+    raise UnsupportedInputError(f"{type(source).__name__} is no image", what=type(source).__name__)
 
 
 def _guarded(decode: Any, name: str) -> "np.ndarray":
@@ -93,7 +93,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> "np.ndarray"
     head = head_of(data)
     kind, heif = kind_of_head(head), is_heif(head)
     if kind != "image":
-        found = f"holds {kind}, not a picture" if kind else what_it_looks_like(head)
+        found = f"holds {kind}, not an image" if kind else what_it_looks_like(head)
         raise NotMediaError(f"{name} {found}", what=name)
     if heif and (way := chosen_way()):
         return way(data, name)
@@ -102,21 +102,21 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> "np.ndarray"
         if heif:
             _check_size(largest_size(data), name, max_pixels)
         try:
-            picture = open_image(data, name) if heif else Image.open(io.BytesIO(data), formats=FORMATS)
+            image = open_image(data, name) if heif else Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError as error:
-            raise CorruptImageError(f"{name} begins like a picture but cannot be read", what=name) from error
-        with picture:
-            _check_size(picture.size, name, max_pixels)
-            if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
-                fast = _turbo_jpeg(data, picture)
+            raise CorruptImageError(f"{name} begins like an image but cannot be read", what=name) from error
+        with image:
+            _check_size(image.size, name, max_pixels)
+            if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+                fast = _turbo_jpeg(data, image)
                 if fast is not None:
                     return fast
-            return _from_pil(picture, name)
+            return _from_pil(image, name)
 
     return _guarded(opened, name)
 
 
-def _turbo_jpeg(data: bytes, picture: "Image.Image") -> "np.ndarray | None":
+def _turbo_jpeg(data: bytes, image: "Image.Image") -> "np.ndarray | None":
     """libjpeg-turbo without PIL's copy: the same pixels at 1.6 times the speed. None where PIL should decide."""
     import simplejpeg
 
@@ -124,9 +124,9 @@ def _turbo_jpeg(data: bytes, picture: "Image.Image") -> "np.ndarray | None":
         pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
     except ValueError:
         return None
-    if pixels.shape[:2] != (picture.height, picture.width):
+    if pixels.shape[:2] != (image.height, image.width):
         return None
-    return _upright(pixels, picture.getexif().get(_EXIF_ORIENTATION, 1))
+    return _upright(pixels, image.getexif().get(_EXIF_ORIENTATION, 1))
 
 
 def _upright(pixels: "np.ndarray", orientation: int) -> "np.ndarray":
@@ -155,25 +155,25 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) 
         )
 
 
-def _from_pil(picture: "Image.Image", name: str) -> "np.ndarray":
+def _from_pil(image: "Image.Image", name: str) -> "np.ndarray":
     import numpy as np
     from PIL import Image
 
-    _check_size(picture.size, name)
-    picture.load()  # some decoders turn the pixels themselves, and take the tag away
+    _check_size(image.size, name)
+    image.load()  # some decoders turn the pixels themselves, and take the tag away
     # libheif has turned the pixels as the container says, whose EXIF says so once more.
-    orientation = 1 if picture.format == "HEIF" else picture.getexif().get(_EXIF_ORIENTATION, 1)
-    if picture.format is None and orientation in range(2, 9):
+    orientation = 1 if image.format == "HEIF" else image.getexif().get(_EXIF_ORIENTATION, 1)
+    if image.format is None and orientation in range(2, 9):
         warnings.warn(_TURNED, stacklevel=2)
-    mode = picture.mode
+    mode = image.mode
     if mode.startswith("I;16") or mode in ("I", "F"):
-        grey = _eight_bits(np.asarray(picture), name)
+        grey = _eight_bits(np.asarray(image), name)
         return _upright(np.repeat(grey[:, :, None], 3, axis=2), orientation)
-    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in picture.info:
-        overlay = picture.convert("LA").convert("RGBA") if mode == "La" else picture.convert("RGBA")
+    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        overlay = image.convert("LA").convert("RGBA") if mode == "La" else image.convert("RGBA")
         canvas = Image.new("RGBA", overlay.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(canvas, overlay)
-    return _upright(np.array(picture.convert("RGB")), orientation)
+        image = Image.alpha_composite(canvas, overlay)
+    return _upright(np.array(image.convert("RGB")), orientation)
 
 
 def _from_array(array: Any) -> "np.ndarray":
@@ -194,7 +194,7 @@ def _from_array(array: Any) -> "np.ndarray":
         pixels = pixels.transpose(1, 2, 0)
     elif not last_is_channels:
         raise InvalidPixelsError(
-            f"{name} is no picture; expected (height, width), (height, width, 1|3|4) or (1|3|4, height, width)",
+            f"{name} is no image; expected (height, width), (height, width, 1|3|4) or (1|3|4, height, width)",
             what=name,
         )
     _check_size((pixels.shape[1], pixels.shape[0]), name)
@@ -202,7 +202,7 @@ def _from_array(array: Any) -> "np.ndarray":
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] == 4:
-        # In integers, rounded: no float copy of a large picture.
+        # In integers, rounded: no float copy of a large image.
         colour, alpha = pixels[:, :, :3].astype(np.uint16), pixels[:, :, 3:].astype(np.uint16)
         return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     pixels = np.ascontiguousarray(pixels)
@@ -210,7 +210,7 @@ def _from_array(array: Any) -> "np.ndarray":
 
 
 def _eight_bits(pixels: "np.ndarray", name: str) -> "np.ndarray":
-    """Scales by range, so that neither 16-bit pictures turn white nor unit floats black."""
+    """Scales by range, so that neither 16-bit images turn white nor unit floats black."""
     import numpy as np
 
     if pixels.dtype == np.uint8:
@@ -225,7 +225,7 @@ def _eight_bits(pixels: "np.ndarray", name: str) -> "np.ndarray":
     low, high = float(values.min()), float(values.max())
     if low < 0:
         raise InvalidPixelsError(
-            f"{name} holds negative pixels ({low:.3g}); pass the picture before normalisation, 0..1 or 0..255",
+            f"{name} holds negative pixels ({low:.3g}); pass the image before normalisation, 0..1 or 0..255",
             what=name,
         )
     if pixels.dtype.kind == "f":

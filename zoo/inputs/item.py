@@ -30,13 +30,13 @@ class Item:
 
     Args:
         text: words in any language.
-        image: a file, its bytes, a PIL picture, an array `(height, width[, channels])`, or a `DocumentPage`.
+        image: a file, its bytes, a PIL image, an array `(height, width[, channels])`, or a `DocumentPage`.
         video: a file, its bytes, an `Excerpt` of them, or frames `(frames, height, width, 3)`.
         audio: a file, its bytes, or a `Waveform(samples, rate)`; of a video's file its audio track.
         document: a PDF, or its bytes; models that read images read its pages.
         regions: what of the image is meant, all together: boxes, points, masks, polygons (`zoo.inputs.regions`).
         instruction: the task in words ("Find the same in blue"), for this item in place of `encode`'s prompt.
-        parts: words, pictures and videos in the order of a document, each as `as_item` takes it; nothing else stands
+        parts: words, images and videos in the order of a document, each as `as_item` takes it; nothing else stands
             beside them. Only models that read one sequence take them (VLM2Vec-style).
     """
 
@@ -102,7 +102,7 @@ def as_item(value: Any) -> Item:
         value = read_open_file(value) if is_open_file(value) else value
         source = value if isinstance(value, Path) else bytes(value)
         return Item(**{kind_of(source): source})
-    if _is_picture(value) or isinstance(value, DocumentPage):
+    if _is_image(value) or isinstance(value, DocumentPage):
         return Item(image=value)
     if isinstance(value, Excerpt):
         return Item(**{_timed(value.source): value})
@@ -114,13 +114,13 @@ def as_item(value: Any) -> Item:
     if ndim is not None and hasattr(value, "dtype"):
         shape = tuple(value.shape)
         raise UnsupportedInputError(
-            f"an array of shape {shape} is no single picture; pass (height, width), (height, width, channels) or "
+            f"an array of shape {shape} is no single image; pass (height, width), (height, width, channels) or "
             "(3, height, width), or say what it is: Item(video=frames), Waveform(samples, rate), a list of arrays",
             what=f"array {shape}",
         )
-    several = "; frames of a video are Item(video=[…]), words with a picture Item(text=…, image=…)"
+    several = "; frames of a video are Item(video=[…]), words with an image Item(text=…, image=…)"
     raise UnsupportedInputError(
-        f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL picture, an array or zoo.Item"
+        f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL image, an array or zoo.Item"
         + several * isinstance(value, list | tuple),
         what=repr(value)[:80],
     )
@@ -184,6 +184,6 @@ def _timed(source: Any) -> Modality:
     )
 
 
-def _is_picture(value: Any) -> bool:
+def _is_image(value: Any) -> bool:
     # Asks by class name first, so that texts never pay for importing PIL.
     return any(base.__module__.startswith("PIL.") and base.__name__ == "Image" for base in type(value).__mro__)

@@ -44,7 +44,7 @@ def item_key(item: Item, prefix: str = "", *, files: Files = "stamp") -> bytes:
     if item.document is not None:  # so that keys of all other items stay what they were
         _feed(digest, ("document", item.document), files)
     if item.instruction is not None or item.parts or (prefix and item.modalities != {"text"}):
-        # A vision-language model reads the prompt with a picture too; keys of texts stay what they were.
+        # A vision-language model reads the prompt with an image too; keys of texts stay what they were.
         _feed(digest, item.instruction if item.instruction is not None else prefix, files)
         for part in item.parts:
             digest.update(item_key(as_item(part), files=files))
@@ -82,6 +82,7 @@ def _feed(digest: Any, value: Any, files: Files) -> None:
             value.info.get("transparency"),
             value.getexif().get(0x0112),
         )
+        # "picture" is a mark of the digest: another would give every PIL image kept so far another identity.
         parts = [b"picture", repr(facts).encode(), value.tobytes()]
     elif hasattr(value, "dtype"):
         parts = [b"array", *_array(value)]

@@ -176,7 +176,7 @@ def what_it_looks_like(head: bytes) -> str:
 
 
 def describe(source: Any) -> str:
-    """A short name of a picture's source for messages."""
+    """A short name of an image's source for messages."""
     if isinstance(source, Path):
         return str(source)
     if isinstance(source, bytes):

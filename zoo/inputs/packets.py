@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NO_TIME = np.iinfo(np.int64).min
 _KEPT = 128 * 2**20  # bytes of packets that are kept for the decoder; of a larger file they are demuxed again
 _REORDERED = 32  # places that a frame may be away from its packet's; H.264 and H.265 know 16
-_B_PICTURE = 3
+_B_IMAGE = 3
 # Codecs whose key frames can be believed; of others, some files call frames so that are made of the one before.
 _KEYED = frozenset(
     {
@@ -101,7 +101,7 @@ class Packets:
         if self.codec == "mpeg4" and not self._keys:
             self._packed = _is_packed(bytes(memoryview(packets[0])[:4096]))
         if self._tells_kinds:
-            self._kinds.extend(_kind_of_picture(bytes(memoryview(packet)[:512])) for packet in packets)
+            self._kinds.extend(_kind_of_image(bytes(memoryview(packet)[:512])) for packet in packets)
         if self.codec == "hevc":
             self._tell_layers(packets)
         if self.codec == "h264" and self.form == "avi":
@@ -209,7 +209,7 @@ class Packets:
         """A B-frame is shown when it comes, any other one when the next of its kind comes."""
         places, waiting = np.empty(len(self), np.int64), None
         for number, kind in enumerate(self._kinds):
-            if kind == _B_PICTURE:
+            if kind == _B_IMAGE:
                 places[number] = 2 * number
                 continue
             if waiting is not None:
@@ -239,7 +239,7 @@ def completed(times: np.ndarray) -> np.ndarray | None:
     return times if (np.diff(times) > 0).all() else None
 
 
-def _kind_of_picture(start: bytes) -> int:
+def _kind_of_image(start: bytes) -> int:
     """1, 2 or 3 for an I-, P- or B-frame of MPEG-1 or 2; 0 for none, or one field of a frame."""
     at = start.find(b"\0\0\x01\0")
     if at < 0 or at + 6 > len(start):

@@ -103,7 +103,7 @@ def _no_corner(corner: Any) -> bool:
 
 
 def checked_regions(regions: Sequence[Any]) -> tuple[Region, ...]:
-    """The regions of one item, once each is sound by itself, whatever its image: types, numbers, units, areas.
+    """The regions of one item, once each is valid by itself, whatever its image: types, numbers, units, areas.
 
     Raises:
         InvalidRegionError: the message names the region by its position, from 0.
@@ -130,7 +130,7 @@ def _checked(region: Any, name: str) -> Region:
 
 
 def check_coordinates(region: Box | Point | Polygon, name: str) -> Box | Point | Polygon:
-    """The region itself, once its numbers, its unit and its area are sound, whatever its image; `name` is said of it.
+    """The region itself, once its numbers, its unit and its area are valid, whatever its image; `name` is said of it.
 
     Raises:
         InvalidRegionError: they are not.
@@ -206,7 +206,7 @@ def _bits(pixels: Any, name: str) -> "np.ndarray":
 
 
 def resolved(regions: Sequence[Region], height: int, width: int) -> tuple[Region, ...]:
-    """Sound regions (see `checked_regions`) in pixels of an image; boxes are cut at its border, points on the border moved to the
+    """Valid regions (see `checked_regions`) in pixels of an image; boxes are cut at its border, points on the border moved to the
     pixel before it.
 
     Raises:
@@ -257,7 +257,7 @@ def mask_of(regions: Sequence[Region], pixels: "np.ndarray") -> "np.ndarray":
     """The union of an item's regions as bool `(height, width)`, with at least one pixel; points mean what `grown` finds around them.
 
     Args:
-        regions: sound ones (see `checked_regions`). pixels: the upright image, uint8 `(height, width, 3)`.
+        regions: valid ones (see `checked_regions`). pixels: the upright image, uint8 `(height, width, 3)`.
 
     Raises:
         InvalidRegionError: as `resolved`.

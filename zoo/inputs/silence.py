@@ -45,7 +45,7 @@ def is_silent(source: Any) -> bool:
     start, seconds = 0.0, _FIRST
     while True:
         try:
-            sound = load_audio(source, rate=_RATE, start=start, seconds=seconds)
+            audio = load_audio(source, rate=_RATE, start=start, seconds=seconds)
         except InvalidAudioError:
             if not start:
                 raise
@@ -54,9 +54,9 @@ def is_silent(source: Any) -> bool:
             raise
         except ValueError:  # an excerpt that ends there
             return True
-        if not is_silence(sound.samples):
+        if not is_silence(audio.samples):
             return False
-        if sound.seconds < seconds:
+        if audio.seconds < seconds:
             return True
         start, seconds = start + seconds, _NEXT
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
-"""Hz: below are mistakes of units (kHz), above is no converter that records sound."""
+"""Hz: below are mistakes of units (kHz), above is no converter that records audio."""
 MAX_CHANNELS = 64
 LOUDEST = 16.0
 """Full scale is 1. What is louder than this, 24 dB more, is no float audio: integers that were not scaled."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ZooEmbeddings(Embeddings):
-    """Vectors of texts with the model's prompts for queries and documents, and of pictures; of unit length, but of a model
+    """Vectors of texts with the model's prompts for queries and documents, and of images; of unit length, but of a model
     that compares by dot product with their norms: the store must compare so too, and a warning says it once.
 
     Args:
@@ -49,10 +49,10 @@ class ZooEmbeddings(Embeddings):
         return self.model.encode_query(text, **self.options).tolist()
 
     def embed_images(self, uris: Sequence[Any]) -> list[list[float]]:
-        """`dim` numbers for each picture: a path (also as str), its bytes, or a PIL picture. Addresses are not fetched.
+        """`dim` numbers for each image: a path (also as str), its bytes, or a PIL image. Addresses are not fetched.
 
         Raises:
-            InputError: a picture is missing or damaged. UnsupportedModalityError: the model reads no pictures.
+            InputError: an image is missing or damaged. UnsupportedModalityError: the model reads no images.
         """
         items = [Item(image=Path(uri) if isinstance(uri, str) else uri) for uri in uris]
         return self.model.encode(items, **self.options).tolist()

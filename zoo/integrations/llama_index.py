@@ -1,4 +1,4 @@
-"""LlamaIndex: a model of the zoo as `embed_model`, for texts and pictures.
+"""LlamaIndex: a model of the zoo as `embed_model`, for texts and images.
 
 from llama_index.core import Document, VectorStoreIndex
 from zoo.integrations.llama_index import ZooEmbedding
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ZooEmbedding(MultiModalEmbedding):
-    """Vectors of texts with the model's prompts for queries and documents, and of pictures (path or BytesIO); of unit
+    """Vectors of texts with the model's prompts for queries and documents, and of images (path or BytesIO); of unit
     length, but of a model that compares by dot product with their norms: a warning says once that the index must too.
 
     Args:

@@ -10,7 +10,7 @@ QWEN_TOKENS = {
     "vision_start_token_id": 151652,
     "vision_end_token_id": 151653,
 }
-TINY_PIXELS = (28 * 28, 16 * 28 * 28)  # of test models: pictures of 1 to 16 tokens
+TINY_PIXELS = (28 * 28, 16 * 28 * 28)  # of test models: images of 1 to 16 tokens
 QWEN_MEDIA = {
     "image": "<|vision_start|><|image_pad|><|vision_end|>",
     "video": "<|vision_start|><|video_pad|><|vision_end|>",

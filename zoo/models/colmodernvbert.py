@@ -1,7 +1,7 @@
 """ColModernVBERT: late interaction in 250 million weights: SigLIP's patches and a ModernBERT that attends in both directions.
 
 Teiletche et al., 2025, arxiv:2510.01149, as transformers' ColModernVBertProcessor and ColModernVBertForRetrieval have it.
-Text is a query, a picture a page, cut into tiles and one small copy of the whole; an instruction stands before the query.
+Text is a query, an image a page, cut into tiles and one small copy of the whole; an instruction stands before the query.
 """
 
 from typing import Any
@@ -71,5 +71,5 @@ def tiny_modernvbert(processor: Any) -> dict[str, Any]:
 def _tiny_processor() -> Any:
     from transformers import ColModernVBertProcessor, Idefics3ImageProcessor
 
-    pictures = Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
-    return ColModernVBertProcessor(image_processor=pictures, tokenizer=byte_tokenizer(), image_seq_len=4)
+    images = Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    return ColModernVBertProcessor(image_processor=images, tokenizer=byte_tokenizer(), image_seq_len=4)

@@ -1,7 +1,7 @@
 """ColPali: a vector for every patch of a page and every token of a query, by PaliGemma and one projection.
 
 Faysse et al., 2024, arxiv:2407.01449, as transformers' ColPaliProcessor and ColPaliForRetrieval have it. Text is a query, a
-picture a page; an instruction takes the place of "Question: ". PaliGemma attends in both directions. colpali-engine itself had
+image a page; an instruction takes the place of "Question: ". PaliGemma attends in both directions. colpali-engine itself had
 "Query: " before queries when v1.3 was published (0.3.4 to 0.3.12), "Question: " before that, and nothing from 0.3.13 on.
 """
 
@@ -78,7 +78,7 @@ def colpali_test(spec: ModelSpec) -> Embedder:
 
 
 def tiny_paligemma(processor: Any) -> dict[str, Any]:
-    """A PaliGemma that reads this processor's tokens and pictures of 28 x 28 pixels, four patches each."""
+    """A PaliGemma that reads this processor's tokens and images of 28 x 28 pixels, four patches each."""
     text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = paligemma()
     return {
@@ -96,5 +96,5 @@ def _tiny_processor() -> Any:
 
     tokenizer = byte_tokenizer()
     tokenizer.add_special_tokens({"bos_token": "<bos>", "pad_token": "<pad>"})
-    pictures = SiglipImageProcessor(size={"height": 28, "width": 28}, image_seq_length=4)
-    return ColPaliProcessor(image_processor=pictures, tokenizer=tokenizer)
+    images = SiglipImageProcessor(size={"height": 28, "width": 28}, image_seq_length=4)
+    return ColPaliProcessor(image_processor=images, tokenizer=tokenizer)

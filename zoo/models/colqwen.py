@@ -1,6 +1,6 @@
 """ColQwen2: a vector for every token of a page or a query, by Qwen2-VL and one projection; compared by late interaction.
 
-Faysse et al., 2024, arxiv:2407.01449. Queries and pages are told apart by what an item holds: text is a query, a picture a
+Faysse et al., 2024, arxiv:2407.01449. Queries and pages are told apart by what an item holds: text is a query, an image a
 page. An instruction takes the place of "Query: ". ColQwen-Omni is the same on Qwen2.5-Omni's thinker, for audio and video too.
 """
 
@@ -40,7 +40,7 @@ COLQWEN2 = SequenceFormat(
 )
 # `smart_resize_helper`, before the processor; later versions leave it to that.
 IMAGES = ImageLimits(pixels=PIXELS, pre_resize=(28, *PIXELS))
-# As transformers' ColQwen2Processor, which ends queries with a line break. Its ColQwen2ForRetrieval gave pictures their rows
+# As transformers' ColQwen2Processor, which ends queries with a line break. Its ColQwen2ForRetrieval gave images their rows
 # and columns until version 4, as here; version 5 lost them when it began to compute positions from ids that this class
 # does not hand on (positions="sequential" gives its vectors).
 NATIVE = replace(COLQWEN2, prompt=COLQWEN2.prompt.replace("{% endif %}", "\n{% endif %}"))

@@ -8,7 +8,7 @@ from zoo.sequences import SequenceFormat
 from zoo.spec import ModelSpec
 
 PAPER = "arxiv:2407.12580"
-# A picture with a text is read as a change to it, misspelt as in the authors' retrieval.py (CIRR). An instruction takes the
+# An image with a text is read as a change to it, misspelt as in the authors' retrieval.py (CIRR). An instruction takes the
 # place of the last line: theirs for CIRR's gallery is " Describe this image in one word:", for FashionIQ's changed shirts
 # " Desribe this modified shirt in one word based on its style:" behind the text " change the style of this shirt to …".
 ONE_WORD = (

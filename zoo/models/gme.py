@@ -1,7 +1,7 @@
 """GME and its kin (Qwen-embed): one chat turn with the instruction as system text, and the state of the end token behind it.
 
 GME: Zhang et al., 2024, arxiv:2412.16855. Ops-MM-embedding and RzenEmbed (Jian et al., 2025, arxiv:2510.27350) differ in
-positions, pixel budgets and films; GVE (Guo et al., 2025, arxiv:2510.27571) in its backbone, Qwen2.5-VL.
+positions, pixel budgets and videos; GVE (Guo et al., 2025, arxiv:2510.27571) in its backbone, Qwen2.5-VL.
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ QWEN_EMBED = (
 # By default queries have the system text, as documents always do; the words of the authors' example go by a name.
 PROMPTS = {"find-image": "Find an image that matches the given text."}
 # Instructions are read as they are given: the authors' gme_inference.py adds no full stop, and has 256 tokens as the least
-# of a picture; mteb's wrapper has 4. Before the processor its `fetch_image` resizes to 4 to 16,384 tokens, and clamps sides
+# of an image; mteb's wrapper has 4. Before the processor its `fetch_image` resizes to 4 to 16,384 tokens, and clamps sides
 # that come out over 200 : 1. The decoder is called without positions, so that tokens are counted.
 CHAT = SequenceFormat(prompt=QWEN_EMBED, backbone="qwen2_vl", marks={"image": IMAGE}, join="")
 IMAGES = ImageLimits(pixels=PIXELS, pre_resize=(28, 4 * 28 * 28, 16384 * 28 * 28), pre_ratio="clamp")
@@ -48,7 +48,7 @@ GME: Facts = {
     "format": CHAT,
     "media": {"image": IMAGES},
 }
-# Called as a whole model, which gives pictures their rows and columns; films are read as eight pictures. Its `fetch_image`
+# Called as a whole model, which gives images their rows and columns; videos are read as eight images. Its `fetch_image`
 # (ops_mm_embedding_v1.py) has the processor's own budget.
 OPS_MM: Facts = {
     "modalities": {"text", "image", "video"},
@@ -72,7 +72,7 @@ RZEN_EMBED: Facts = {
     ),
     "media": {"image": IMAGES, "video": VideoLimits(frames=8, pixels=(160 * 28 * 28, 180 * 28 * 28))},
 }
-# Qwen2.5-VL called as a whole; films before pictures, one frame a second and at most eight; pictures as its processor has them.
+# Qwen2.5-VL called as a whole; videos before images, one frame a second and at most eight; images as its processor has them.
 GVE: Facts = {
     "modalities": {"text", "image", "video"},
     "license": "apache-2.0",

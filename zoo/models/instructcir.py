@@ -1,4 +1,4 @@
-"""InstructCIR: a picture and how to change it, for composed retrieval (Zhong et al., 2024, arxiv:2412.05756); LLaVA-Phi-3.5.
+"""InstructCIR: an image and how to change it, for composed retrieval (Zhong et al., 2024, arxiv:2412.05756); LLaVA-Phi-3.5.
 
 Not the other paper of that name (arxiv:2504.00812). The released weights come from follow-up work, as its README says.
 """

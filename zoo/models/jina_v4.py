@@ -1,7 +1,7 @@
-"""jina-embeddings-v4: prefixed texts and pictures through Qwen2.5-VL, one of three adapters for a task, the mean of the states.
+"""jina-embeddings-v4: prefixed texts and images through Qwen2.5-VL, one of three adapters for a task, the mean of the states.
 
 Günther et al., 2025, arxiv:2506.18902; read as modeling_jina_embeddings_v4.py of the repository does, in float32 (there the
-passes run in bfloat16, on CPUs too). Texts and pictures are encoded apart; weights are for non-commercial use.
+passes run in bfloat16, on CPUs too). Texts and images are encoded apart; weights are for non-commercial use.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from zoo.sequences import ImageLimits, SequenceFormat
 from zoo.spec import ModelSpec
 
 PAPER = "arxiv:2506.18902"
-# Texts without a prefix are queries. Of a picture its marks and tokens are pooled, and not "Describe the image.".
+# Texts without a prefix are queries. Of an image its marks and tokens are pooled, and not "Describe the image.".
 RETRIEVAL = SequenceFormat(
     prompt=(
         "{% if media %}<|im_start|>user\n{{ media }}Describe the image.<|im_end|>\n"

@@ -120,10 +120,10 @@ def llava_processor(kind: str) -> Any:
 
     tokenizer, crop = byte_tokenizer(), {"height": 28, "width": 28}
     if kind == "llava":
-        pictures = transformers.CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=crop)
-        return transformers.LlavaProcessor(pictures, tokenizer)
+        images = transformers.CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=crop)
+        return transformers.LlavaProcessor(images, tokenizer)
     if kind == "llava_next":
-        pictures = transformers.LlavaNextImageProcessor(size={"shortest_edge": 28}, crop_size=crop)
-        return transformers.LlavaNextProcessor(pictures, tokenizer)
-    films = transformers.LlavaOnevisionVideoProcessor(size=crop)
-    return transformers.LlavaOnevisionProcessor(transformers.LlavaOnevisionImageProcessor(size=crop), tokenizer, films)
+        images = transformers.LlavaNextImageProcessor(size={"shortest_edge": 28}, crop_size=crop)
+        return transformers.LlavaNextProcessor(images, tokenizer)
+    videos = transformers.LlavaOnevisionVideoProcessor(size=crop)
+    return transformers.LlavaOnevisionProcessor(transformers.LlavaOnevisionImageProcessor(size=crop), tokenizer, videos)

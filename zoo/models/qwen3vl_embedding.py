@@ -1,4 +1,4 @@
-"""Qwen3-VL-Embedding: an instruction as system text, one turn of films, pictures and words, and the state of the last token.
+"""Qwen3-VL-Embedding: an instruction as system text, one turn of videos, images and words, and the state of the last token.
 
 Li et al., 2026, arxiv:2601.04720; read as src/models/qwen3_vl_embedding.py of QwenLM/Qwen3-VL-Embedding does. There an
 empty input becomes the word NULL; here it is an error (EmptyItemError).
@@ -14,7 +14,7 @@ from zoo.spec import ModelSpec
 
 PAPER = "arxiv:2601.04720"
 TOKEN = 32 * 32  # pixels
-# Films first, then pictures, whatever their order in the item, unless a text stands before one of them. A film's token becomes all its frames, each with its time
+# Videos first, then images, whatever their order in the item, unless a text stands before one of them. A video's token becomes all its frames, each with its time
 # and its own marks, so that it stands without marks here. Budgets: MIN_PIXELS, MAX_PIXELS, MAX_TOTAL_PIXELS of the
 # authors; of one frame VIDEO_MIN_TOKEN_NUM and VIDEO_MAX_TOKEN_NUM of qwen-vl-utils.
 # What the tokenizer adds at the end, if anything (Qwen3-Embedding's adds <|endoftext|>), it adds here as in their call.

@@ -25,7 +25,7 @@ from zoo.spec import ModelSpec
 PAPER = "arxiv:2507.14902"
 MARKS = ("<instruction_start>", "<instruction_end>")
 # The answer "<emb>." is a turn of its own, and the header of another follows, as the authors' collators render it. A query
-# that is a picture alone ends in a full stop, because M-BEIR's sentences do (`zoo.evaluation.instructions.sentence`).
+# that is an image alone ends in a full stop, because M-BEIR's sentences do (`zoo.evaluation.instructions.sentence`).
 TURNS = (
     "<|im_start|>user\n{% if not instruction %}{{ content }}{% elif content == media ~ text %}"
     "{{ media }}<instruction_start>{{ instruction }}<instruction_end>{{ ' ' ~ text if text else '.' }}"
@@ -48,7 +48,7 @@ UMARVEL = SequenceFormat(
     join="",
 )
 # Qwen3-VL's template has no system text of its own. The authors hand the decoder embeddings alone: no rows and columns of
-# pictures, and what the inner vision layers found (deepstack) is left out. Their collators resize as for Qwen2-VL, to multiples
+# images, and what the inner vision layers found (deepstack) is left out. Their collators resize as for Qwen2-VL, to multiples
 # of 28 pixels (qwen3_vision_process.py), and the processor of Qwen3-VL once more, to its own of 32.
 UMARVEL_QWEN3 = replace(UMARVEL, prompt=TURNS, backbone="qwen3_vl", deepstack=False)
 LAMRA = SequenceFormat(

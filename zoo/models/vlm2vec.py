@@ -1,7 +1,7 @@
-"""VLM2Vec: a bare picture token, the instruction, the text, and the state of the last token (Jiang et al., 2024, arxiv:2410.05160).
+"""VLM2Vec: a bare image token, the instruction, the text, and the state of the last token (Jiang et al., 2024, arxiv:2410.05160).
 
 No chat template, no vision-start mark, and for that tokens counted on all axes. V2 (Meng et al., 2025, arxiv:2507.04590) adds
-films and documents. B3 (Thirukovalluru et al., 2025, arxiv:2505.11293) was trained in the same code and is read the same way.
+videos and documents. B3 (Thirukovalluru et al., 2025, arxiv:2505.11293) was trained in the same code and is read the same way.
 TIGER-Lab/VLM2Vec-Full and -LoRA are Phi-3.5-vision models, for which transformers has no class (see `zoo.formats.vlm`).
 """
 
@@ -13,8 +13,8 @@ from zoo.sequences import ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec
 
 PAPER, PAPER_V2, PAPER_B3 = "arxiv:2410.05160", "arxiv:2507.04590", "arxiv:2505.11293"
-# With pictures " \n" becomes "\n", as in the authors' evaluation (src/data/eval_dataset/image_*.py), where a break stands
-# directly behind the picture; see `zoo.evaluation.instructions.mmeb_query`.
+# With images " \n" becomes "\n", as in the authors' evaluation (src/data/eval_dataset/image_*.py), where a break stands
+# directly behind the image; see `zoo.evaluation.instructions.mmeb_query`.
 BARE_TOKEN = (
     "{% set words = media ~ instruction ~ (' ' if instruction and text else '') ~ text if content == media ~ text "
     "else instruction ~ (' ' if instruction else '') ~ content %}"
@@ -23,11 +23,11 @@ BARE_TOKEN = (
 IMAGE, VIDEO = "<|image_pad|> ", "<|video_pad|> "
 BARE = SequenceFormat(prompt=BARE_TOKEN, backbone="qwen2_vl", marks={"image": IMAGE})
 BARE_VIDEO = SequenceFormat(prompt=BARE_TOKEN, backbone="qwen2_vl", marks={"image": IMAGE, "video": VIDEO})
-# LLaVA-NeXT's processor cuts pictures into crops, of any size; its tokenizer begins with "<s>". The authors' figures come
-# from pictures pressed into 1344 x 1344 pixels before (--image_resolution high), their demo from pictures as they are.
+# LLaVA-NeXT's processor cuts images into crops, of any size; its tokenizer begins with "<s>". The authors' figures come
+# from images pressed into 1344 x 1344 pixels before (--image_resolution high), their demo from images as they are.
 BARE_LLAVA = SequenceFormat(prompt=BARE_TOKEN, backbone="llava_next", marks={"image": "<image> "}, special_tokens=True)
 IMAGES = ImageLimits(pixels=(4 * 28 * 28, 1280 * 28 * 28), smallest_side=28)
-# Films of files are cut to 8 frames evenly; the authors cut 8 of at most 64 that they had saved before.
+# Videos of files are cut to 8 frames evenly; the authors cut 8 of at most 64 that they had saved before.
 VIDEOS = VideoLimits(frames=8)
 # Of the authors' demos (experiments/examples); a text alone has none. MMEB's are in `zoo.evaluation.instructions`.
 PROMPTS = {

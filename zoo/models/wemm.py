@@ -1,7 +1,7 @@
-"""WeMM-Embedding: one turn of pictures, films and words, and the state of the token <embedding> behind it.
+"""WeMM-Embedding: one turn of images, videos and words, and the state of the token <embedding> behind it.
 
 Zhou et al., 2026, arxiv:2608.24053; read as examples/transformers_inference.py of Tencent/WeMM-Embedding does, with at most
-64 frames of a film (the authors' evaluation; the checkpoint's own limit is 768). Instructions are words of the turn.
+64 frames of a video (the authors' evaluation; the checkpoint's own limit is 768). Instructions are words of the turn.
 """
 
 from dataclasses import replace
@@ -15,9 +15,9 @@ from zoo.spec import ModelSpec
 PAPER = "arxiv:2608.24053"
 TOKEN = 32 * 32  # pixels
 VOCABULARY = 248_078  # Qwen3.5's without its unused end, and <embedding>
-# What lies between two marks loses a line break at its end ("user" before a picture): a rule of the checkpoint's
+# What lies between two marks loses a line break at its end ("user" before an image): a rule of the checkpoint's
 # tokenizer, which `open_processor` keeps. An instruction stands before the words as mteb puts it there (the card has none).
-# Images and frames are resized twice, by qwen-vl-utils to its own defaults and by the processor as its files say (of a film
+# Images and frames are resized twice, by qwen-vl-utils to its own defaults and by the processor as its files say (of a video
 # 25,165,824 pixels at most, Qwen3.5's; not verified).
 WEMM = SequenceFormat(
     prompt=(

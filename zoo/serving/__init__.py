@@ -37,7 +37,7 @@ def create_app(
     Args:
         limits: what one request and all of them together may take; by default `Limits()`.
         api_key: asked for as `Authorization: Bearer <key>` by everything but /health.
-        allow_urls: fetch pictures from https addresses (see `zoo.serving.urls`).
+        allow_urls: fetch images from https addresses (see `zoo.serving.urls`).
         cors: origins of web pages that may call from a browser; what other pages send is refused (status 403).
         heif: decode HEIC images, in a process of its own (see `zoo.inputs.apart`); without it they are refused by name.
 

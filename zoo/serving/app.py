@@ -250,7 +250,7 @@ class _Held:
 
 
 def _probes(model: Embedder) -> list[tuple[int, Any]]:
-    """(tower, read) of a small text and a small picture: one for each tower that reads either alone."""
+    """(tower, read) of a small text and a small image: one for each tower that reads either alone."""
     samples = (Item(text="health"), Item(image=torch.arange(3 * 64 * 64).reshape(3, 64, 64).to(torch.uint8)))
     reads: dict[int, Any] = {}
     for position, tower in enumerate(model.towers):

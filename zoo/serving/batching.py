@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from zoo.serving.metrics import Metrics
 
 LOG = logging.getLogger("zoo.serving")
-_CHUNK = 16  # texts read by one thread in one go; pictures one by one
+_CHUNK = 16  # texts read by one thread in one go; images one by one
 _READ_AHEAD = 4.0  # batches' worth of read items that may wait for the model; beyond it the reading threads pause
 _BUDGETS = 2.0  # batches' worth of items taken at once, so that items of similar length find each other
 
@@ -227,13 +227,13 @@ class Batcher:
         try:
             if kind_of(item.image) != "image":
                 return
-            with Image.open(io.BytesIO(item.image), formats=FORMATS) as picture:
-                width, height = picture.size
+            with Image.open(io.BytesIO(item.image), formats=FORMATS) as image:
+                width, height = image.size
         except Exception:
             return  # the encoder's own reader says better what is wrong with it
         if width * height > self.limits.pixels:
             raise ImageTooLargeError(
-                f"a picture of {width}x{height} pixels; at most {self.limits.pixels:,} are decoded: scale it down"
+                f"an image of {width}x{height} pixels; at most {self.limits.pixels:,} are decoded: scale it down"
             )
 
     def _check_audio(self, item: Item) -> None:

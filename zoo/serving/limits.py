@@ -17,7 +17,7 @@ class Limits:
         items: of one request (2048 is also OpenAI's limit).
         regions: of one item, which all together are one region.
         characters: of one text; what the model cannot read of it is cut off as by `encode`.
-        pixels: of one picture, checked before it is decoded.
+        pixels: of one image, checked before it is decoded.
         pages: of one document, which is embedded page by page while others wait.
         audio_seconds: of one item's audio, of which a minute is a few kilobytes and a second of work.
         seconds: from the first byte of a request to its answer.

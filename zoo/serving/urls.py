@@ -1,4 +1,4 @@
-"""Fetching a picture that a client names by URL, without becoming its way into the own network."""
+"""Fetching an image that a client names by URL, without becoming its way into the own network."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Url:
-    """An address that stands where the bytes of a picture, sound or film should be."""
+    """An address that stands where the bytes of an image, audio or video should be."""
 
     address: str
 

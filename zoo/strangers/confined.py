@@ -111,16 +111,16 @@ class Confined:
                 if child is not None:
                     child.end()
                 child = _Child(self.function, self.memory)
-            sound = False
+            audio = False
             try:
                 times = (seconds or self.seconds, cpu_seconds or 2 * (seconds or self.seconds))
                 yield from child.answer(name, content, times, most, count, request, room)
-                sound = True
+                audio = True
             except _RaisedError as error:
-                sound = True
+                audio = True
                 raise error.args[0] from None
             finally:
-                if sound:
+                if audio:
                     with self._lock:
                         self._idle.append(child)
                 else:  # dead, or out of step

@@ -61,7 +61,7 @@ def open_pairs(
     - `hf:org/name`, `hf:org/name/folder@revision`: a data set of the Hub.
     - `pack:photos`, `pack:emoji`, `pack:symbols`; `pack:audio`, recordings with texts of what sounds or is said; `pack:video`,
       clips with texts of what they show and how the camera moves; `pack:documents`, whose queries are texts and whose positives
-      are images of pages; `pack:composed`, whose queries are a picture with a text;
+      are images of pages; `pack:composed`, whose queries are an image with a text;
       `pack:regions`, whose queries are an image with a region, and whose negatives are the captions of its other regions.
     - `pack:words`: English words, other words for them and what they mean, to teach a text tower.
     - `pack:spoken`: digits said by synthetic voices, to teach an audio tower.
@@ -245,10 +245,10 @@ def named_source(source: str | Path) -> tuple[str, str | Path]:
 
 def _open_found(found: Found, options: Options) -> Table:
     if not found.files:
-        from zoo.tables.folder import open_pictures
+        from zoo.tables.folder import open_images
 
         _only_files(str(found.base), options)
-        table: Table = open_pictures(found.base, options)
+        table: Table = open_images(found.base, options)
     else:
         if found.constants:
             options = replace(options, root=options.root or found.base)

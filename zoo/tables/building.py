@@ -21,7 +21,7 @@ from zoo.tables.values import (
     told_modality,
 )
 
-_THINGS = {"image": "picture", "video": "video", "audio": "sound", "media": "file"}
+_THINGS = {"image": "image", "video": "video", "audio": "audio", "media": "file"}
 
 
 class PairBuilder:

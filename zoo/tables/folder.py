@@ -21,7 +21,7 @@ from zoo.tables.walking import listed
 
 
 class FolderTable(Table):
-    """Pictures and their texts. A text file is read when its pair is.
+    """Images and their texts. A text file is read when its pair is.
 
     Args:
         files: the images. texts: "beside" (`cat.txt` beside `cat.jpg`) or "folder" (`black_cat/1.jpg` → "black cat").
@@ -32,14 +32,14 @@ class FolderTable(Table):
     ) -> None:
         self._folder, self._files, self._texts = folder, [str(path.relative_to(folder)) for path in files], texts
         column = "the text file beside it" if texts == "beside" else "the sub-folder's name"
-        schema = Schema(folder.name, (Part("picture", "image"),), (Part(column, "text"),), rows=len(files))
+        schema = Schema(folder.name, (Part("image", "image"),), (Part(column, "text"),), rows=len(files))
         self.schemas, self.reads = [schema], frozenset({"encoding"} if texts == "beside" else ())
         told = replace(schema, positive=(Part("text", "text"),))
         self._builder, self._encoding = options.builder(told, folder), options.encoding
         self.datasets, self.names = one_dataset(options.name, len(files))
 
     def _pair(self, row: int) -> Pair:
-        return self._builder.pair({"picture": self._files[row], "text": self._text(row)}, self.where(row))
+        return self._builder.pair({"image": self._files[row], "text": self._text(row)}, self.where(row))
 
     def _text(self, row: int) -> str:
         path = self._folder / self._files[row]
@@ -116,31 +116,31 @@ def split_files(files: Sequence[Path], split: str) -> tuple[list[Path], bool]:
     return found, True
 
 
-def open_pictures(folder: Path, options: Options) -> FolderTable:
-    """Pictures below a folder, in the order of their paths; those without a text are rows that are no pairs.
+def open_images(folder: Path, options: Options) -> FolderTable:
+    """Images below a folder, in the order of their paths; those without a text are rows that are no pairs.
 
     Raises:
-        TableError: no pictures, or half of them or more are without a text: it is then not clear where the texts are.
+        TableError: no images, or half of them or more are without a text: it is then not clear where the texts are.
     """
     walked = list(walk_images(folder, fence=options.fence))
     files = [folder / name for name, error in walked if error is None]
     texts = {path.with_suffix(".txt") for path in files if is_file(path.with_suffix(".txt"))}
     if not files:
         raise TableError(
-            f"{folder} holds no pictures and no tables; expected pictures in sub-folders named after what they show, "
-            "pictures with a .txt beside each, metadata.csv, or .csv, .jsonl, .parquet or .tar files"
+            f"{folder} holds no images and no tables; expected images in sub-folders named after what they show, "
+            "images with a .txt beside each, metadata.csv, or .csv, .jsonl, .parquet or .tar files"
         )
     with_text = [path for path in files if path.with_suffix(".txt") in texts]
     if with_text and 2 * len(with_text) <= len(files):
         bare = next(path for path in files if path.with_suffix(".txt") not in texts)
         raise TableError(
-            f"{folder}: {len(files) - len(with_text):,} of {len(files):,} pictures have no .txt beside them, e.g. "
-            f"{bare.relative_to(folder)}; write one, or take the picture away"
+            f"{folder}: {len(files) - len(with_text):,} of {len(files):,} images have no .txt beside them, e.g. "
+            f"{bare.relative_to(folder)}; write one, or take the image away"
         )
     loose = [] if with_text else [path for path in files if path.parent == folder]
     if loose and 2 * len(loose) >= len(files):
         raise TableError(
-            f"{folder}: {len(loose):,} pictures lie in no sub-folder and have no .txt beside them, e.g. {loose[0].name}; "
+            f"{folder}: {len(loose):,} images lie in no sub-folder and have no .txt beside them, e.g. {loose[0].name}; "
             "put them in folders named after what they show, or write metadata.csv with file_name,text"
         )
     table = FolderTable(folder, files, "beside" if with_text else "folder", options)

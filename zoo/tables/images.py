@@ -23,11 +23,11 @@ _SUFFIXES = {
     "text": TEXT_SUFFIXES,
 }
 _OTHERS = {
-    "image": "not-a-picture",
+    "image": "not-an-image",
     "video": "not-a-video",
     "audio": "not-audio",
     "document": "not-a-document",
-    "page": "neither-picture-nor-document",
+    "page": "neither-image-nor-document",
 }
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 

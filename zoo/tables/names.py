@@ -9,7 +9,7 @@ _ROLES = {
     "negative": ("negative", "negatives", "neg"),
     "also": ("also",),
 }
-_PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
+_IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
 _VIDEO_ENDINGS = (
     "mp4",
     "m4v",
@@ -30,7 +30,7 @@ _VIDEO_ENDINGS = (
 _AUDIO_ENDINGS = ("wav", "mp3", "flac", "ogg", "oga", "opus", "m4a", "aac", "aif", "aiff", "wma", "amr", "caf")
 _MODALITIES = {
     "text": ("text", "texts", "txt", "caption", "captions", "sentence", "sentences", "passages"),
-    "image": ("image", "images", "img", "picture", "pictures", "photo", *_PICTURE_ENDINGS),
+    "image": ("image", "images", "img", "picture", "pictures", "photo", *_IMAGE_ENDINGS),
     "document": ("pdf", "pdfs"),
     "video": ("video", "videos", *_VIDEO_ENDINGS),
     "audio": ("audio", "audios", "sound", *_AUDIO_ENDINGS),
@@ -46,7 +46,6 @@ _PLURAL = {
     "sentences",
     "passages",
     "images",
-    "pictures",
     "videos",
     "audios",
 }
@@ -93,7 +92,7 @@ class Meaning:
     modality: str
     number: int
     many: bool
-    weak: bool = False  # `path`, `file_name`: a picture where no other column is one
+    weak: bool = False  # `path`, `file_name`: an image where no other column is one
 
 
 def read_name(name: str) -> Meaning | None:

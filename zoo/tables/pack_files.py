@@ -41,7 +41,7 @@ def read_pack(pack: str, split: str, columns: list[str] | None = None) -> list[d
 
 
 class Triplet(NamedTuple):
-    """A reference picture, what is to be changed, and the picture that shows it changed; pictures by id."""
+    """A reference image, what is to be changed, and the image that shows it changed; images by id."""
 
     reference: str
     text: str
@@ -50,7 +50,7 @@ class Triplet(NamedTuple):
 
 
 def read_composed(split: str) -> tuple[dict[str, bytes], list[Triplet]]:
-    """The pictures of a split by id, and its triplets; two of the pack's 2,096 name pictures of two splits and are left out.
+    """The images of a split by id, and its triplets; two of the pack's 2,096 name images of two splits and are left out.
 
     Raises:
         MissingPackError: the pack is not there, or has no such split.
@@ -58,14 +58,14 @@ def read_composed(split: str) -> tuple[dict[str, bytes], list[Triplet]]:
     import pyarrow.parquet
 
     folder = packs_folder() / COMPOSED
-    pictures, lines = folder / "images.parquet", folder / "triplets.jsonl"
-    if missing := [path for path in (pictures, lines) if not path.is_file()]:
+    images, lines = folder / "images.parquet", folder / "triplets.jsonl"
+    if missing := [path for path in (images, lines) if not path.is_file()]:
         raise MissingPackError(f"{missing[0]} does not exist; set ZOO_DATA to the folder that holds {COMPOSED}/…")
-    table = pyarrow.parquet.read_table(pictures, filters=[("split", "=", split)])
+    table = pyarrow.parquet.read_table(images, filters=[("split", "=", split)])
     rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     triplets = [Triplet(*(row[field] for field in Triplet._fields)) for row in rows if row["split"] == split]
-    pictures_of = dict(zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True))
-    triplets = [t for t in triplets if {t.reference, t.target} <= pictures_of.keys()]
+    images_of = dict(zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    triplets = [t for t in triplets if {t.reference, t.target} <= images_of.keys()]
     if not triplets:
         raise MissingPackError(f"{lines} has no split {split!r}; it has {sorted({row['split'] for row in rows})}")
-    return pictures_of, triplets
+    return images_of, triplets

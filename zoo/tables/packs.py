@@ -29,7 +29,7 @@ def photo_pair(row: dict[str, Any]) -> Pair:
         *row["captions"],
         label,
         f"a {label}",
-        f"a picture of a {label}",
+        f"an image of a {label}",
         f"the {label}",
         f"a close-up of a {label}",
     ]
@@ -78,12 +78,12 @@ def _pair(medium: Item, texts: Sequence[str], group: str, name: str) -> Pair:
 
 
 def composed_pairs(split: str = "train") -> list[Pair]:
-    """The triplets of the composed pack: reference picture and change in words → changed picture, all in memory."""
-    pictures, triplets = read_composed(split)
+    """The triplets of the composed pack: reference image and change in words → changed image, all in memory."""
+    images, triplets = read_composed(split)
     return [
         Pair(
-            Item(image=pictures[t.reference], text=t.text),
-            Item(image=pictures[t.target]),
+            Item(image=images[t.reference], text=t.text),
+            Item(image=images[t.target]),
             group=f"composed:{t.target}",
             dataset=COMPOSED,
             where=f"pack:{COMPOSED}/{split}, {t.reference}: {t.text}",
@@ -162,7 +162,7 @@ class PackTable(Table):
 
 
 class ComposedTable(Table):
-    """The composed pack as a table: few and small pictures, all in memory."""
+    """The composed pack as a table: few and small images, all in memory."""
 
     def __init__(self, split: str, name: str) -> None:
         self._pairs, self._split = [replace(pair, dataset=name) for pair in composed_pairs(split)], split

@@ -55,7 +55,7 @@ class Schema:
 
     Attributes:
         source: the table's name.
-        query, positive, also: columns of each item; several are one item (a picture with a text).
+        query, positive, also: columns of each item; several are one item (an image with a text).
         negatives: columns of each hard negative.
         score, group, dataset, teacher_scores: columns of these facts, None where there are none.
         query_instruction, positive_instruction: columns of the task in words, for queries and for targets.
@@ -148,7 +148,7 @@ def infer(
 ) -> Schema:
     """The schema of a table.
 
-    Without roles in the names, the picture, film or sound is the query and the text its positive; where only one role
+    Without roles in the names, the image, video or audio is the query and the text its positive; where only one role
     is named, the one other item is the other role; a text column `label` or `class` stands in for a missing text. Else
     `label` is a group, or a score where its values are broken numbers.
 

@@ -30,7 +30,7 @@ _NAMED = (
     "a {}",
     "the {}",
     "a photo of a {}",
-    "a picture of a {}",
+    "an image of a {}",
     "a drawing of a {}",
     "a close-up of a {}",
     "a small {}",

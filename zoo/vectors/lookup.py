@@ -161,8 +161,8 @@ class Inputs:
         per = self.source["parts"].get("per")
         kinds = self.source.get("kinds")
         column = kinds.get("column") if isinstance(kinds, Mapping) else None
-        sound = column is not None and attributes.get(column) == "audio"
-        return not sound and "frame" in ([per] if isinstance(per, str) else per or ())
+        audio = column is not None and attributes.get(column) == "audio"
+        return not audio and "frame" in ([per] if isinstance(per, str) else per or ())
 
     def is_row(self, reference: str) -> bool:
         """Whether a reference is of a row, as rows are named that name no file, of a table that is there."""

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-from .plans import Distillation, Pictures, PictureSize, Regression, Start, Student
+from .plans import Distillation, Images, ImageSize, Regression, Start, Student
 from .recipe import MiniRecipe
 
 __all__ = [
     "Distillation",
+    "ImageSize",
+    "Images",
     "MiniRecipe",
-    "PictureSize",
-    "Pictures",
     "Regression",
     "Start",
     "Student",
@@ -64,14 +64,14 @@ def zoo_mini_image(**changes: Any) -> MiniRecipe:
         checkpoint_every=200,
         keep="last",
         save_as="float16",
-        pictures=Pictures(store_size=208, colour_captions=0.25, tint=0.08),
+        images=Images(store_size=208, colour_captions=0.25, tint=0.08),
         start=Start(),
     )
     return replace(recipe, **changes)
 
 
 def zoo_mini_v1(**changes: Any) -> MiniRecipe:
-    """From scratch: text distilled and held still, pictures brought to it, small ones first, then regression."""
+    """From scratch: text distilled and held still, images brought to it, small ones first, then regression."""
     recipe = MiniRecipe(
         model="zoo-mini-v1",
         name="zoo-mini-v1",
@@ -84,9 +84,9 @@ def zoo_mini_v1(**changes: Any) -> MiniRecipe:
         ema=0.995,
         checkpoint_every=100,
         save_as="float16",
-        pictures=Pictures(
+        images=Images(
             store_size=128,
-            sizes=(PictureSize(64, 0.75), PictureSize(96, 0.17), PictureSize(112, 0.08)),
+            sizes=(ImageSize(64, 0.75), ImageSize(96, 0.17), ImageSize(112, 0.08)),
             colour_captions=0.25,
             tint=0.08,
         ),
@@ -107,6 +107,6 @@ def mini_test(**changes: Any) -> MiniRecipe:
         warmup=5,
         clip=5.0,
         checkpoint_every=20,
-        pictures=Pictures(augment=False),
+        images=Images(augment=False),
     )
     return replace(recipe, **changes)

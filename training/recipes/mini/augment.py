@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on tensors, and the colours that a picture is plainly made of."""
+"""Augmentation of whole batches on tensors, and the colours that an image is plainly made of."""
 
 import torch
 from torch import Tensor
@@ -30,11 +30,11 @@ _HUES = (
     (361, "red"),
 )
 _PLAIN = 0.55  # share of the object that must have one colour before a caption may say it
-_WHITE = 0.94  # corners brighter than this: a drawing or a product picture on white
+_WHITE = 0.94  # corners brighter than this: a drawing or a product image on white
 
 
 def on_white(images: Tensor) -> Tensor:
-    """Which pictures `(B, 3, H, W)`, 0 to 1, lie on a white ground, told by their four corners: `(B,)`."""
+    """Which images `(B, 3, H, W)`, 0 to 1, lie on a white ground, told by their four corners: `(B,)`."""
     corners = images[:, :, :: images.shape[2] - 1, :: images.shape[3] - 1]
     return corners.flatten(1).amin(1) > _WHITE
 
@@ -91,7 +91,7 @@ def _pixel_colours(image: Tensor) -> Tensor:
 
 
 def repaint(images: Tensor, tints: Tensor) -> Tensor:
-    """Pictures whose tint is not -1 in shades of that colour, white staying white: `(B, 3, H, W)` from 0 to 1."""
+    """Images whose tint is not -1 in shades of that colour, white staying white: `(B, 3, H, W)` from 0 to 1."""
     rows = (tints >= 0).nonzero()[:, 0]
     if len(rows) == 0:
         return images
@@ -105,9 +105,9 @@ def repaint(images: Tensor, tints: Tensor) -> Tensor:
 
 
 def augment(pixels: Tensor, size: int, tints: Tensor | None = None) -> Tensor:
-    """A fresh view of every picture: crop, stretch, turn, mirror, tint, light, and a patch erased.
+    """A fresh view of every image: crop, stretch, turn, mirror, tint, light, and a patch erased.
 
-    Colours keep their hue, because captions name them. Pictures on white are cropped less and get a ground of another
+    Colours keep their hue, because captions name them. Images on white are cropped less and get a ground of another
     colour now and then: a drawing is recognised by its shape, not by the paper.
 
     Args:
@@ -148,7 +148,7 @@ def _views(white: Tensor, size: int) -> Tensor:
 
 
 def _light(images: Tensor) -> Tensor:
-    """Saturation, contrast and brightness, each by its own factor per picture."""
+    """Saturation, contrast and brightness, each by its own factor per image."""
     count = len(images)
     saturation, contrast, brightness = (
         _uniform(count, low, high)[:, None, None, None] for low, high in ((0.6, 1.4), (0.7, 1.3), (0.75, 1.25))
@@ -159,7 +159,7 @@ def _light(images: Tensor) -> Tensor:
 
 
 def _erase(images: Tensor, chance: float) -> Tensor:
-    """A square of random colour over some pictures."""
+    """A square of random colour over some images."""
     count, side = len(images), images.shape[-1]
     line = torch.linspace(0, 1, side)
     half = _uniform(count, 0.08, 0.2)[:, None]

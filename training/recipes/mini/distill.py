@@ -2,7 +2,7 @@
 
 The packs hold labels and names, not sentences. A tower trained on them alone would know no other word, so the text
 tower learns a general teacher's space from single words, names, phrases and sentences, and is then held still while
-the pictures come to it. The teacher is needed for training only.
+the images come to it. The teacher is needed for training only.
 """
 
 import json
@@ -43,7 +43,7 @@ _ONE_WORD = [
     "a big {}",
     "an old {}",
     "a photo of a {}",
-    "a picture of a {}",
+    "an image of a {}",
     "a drawing of a {}",
     "a close-up of a {}",
     "a kind of {}",

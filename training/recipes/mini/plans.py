@@ -7,11 +7,11 @@ from ...errors import RecipeError
 
 
 @dataclass(frozen=True)
-class PictureSize:
-    """A stretch of the run at one picture size.
+class ImageSize:
+    """A stretch of the run at one image size.
 
     Attributes:
-        size: side of the square picture in pixels.
+        size: side of the square image in pixels.
         share: part of the run's steps, 0 to 1.
     """
 
@@ -20,19 +20,19 @@ class PictureSize:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """How zoo-mini's recipe feeds pictures: all decoded once and kept in memory, augmented in whole batches.
+class Images:
+    """How zoo-mini's recipe feeds images: all decoded once and kept in memory, augmented in whole batches.
 
     Attributes:
-        store_size: side in pixels at which pictures wait in memory, None for the encoder's own size.
-        sizes: picture sizes, in order; empty means the encoder's own size all the way.
-        augment: whether pictures are cropped, turned, tinted, ...
-        colour_captions: how often a picture whose colour is plain to see is called by it ("a red motorbike").
-        tint: how often a picture is repainted in one colour, and called by it.
+        store_size: side in pixels at which images wait in memory, None for the encoder's own size.
+        sizes: image sizes, in order; empty means the encoder's own size all the way.
+        augment: whether images are cropped, turned, tinted, ...
+        colour_captions: how often an image whose colour is plain to see is called by it ("a red motorbike").
+        tint: how often an image is repainted in one colour, and called by it.
     """
 
     store_size: int | None = None
-    sizes: tuple[PictureSize, ...] = ()
+    sizes: tuple[ImageSize, ...] = ()
     augment: bool = True
     colour_captions: float = 0.0
     tint: float = 0.0
@@ -40,10 +40,10 @@ class Pictures:
     def __post_init__(self) -> None:
         if self.sizes and abs(sum(size.share for size in self.sizes) - 1) > 1e-6:
             shares = [size.share for size in self.sizes]
-            raise RecipeError(f"the shares of the picture sizes must add up to 1, not {shares}")
+            raise RecipeError(f"the shares of the image sizes must add up to 1, not {shares}")
 
     def size_at(self, share: float) -> int | None:
-        """Side of the pictures when this share of the run is done, None for the encoder's own."""
+        """Side of the images when this share of the run is done, None for the encoder's own."""
         end = 0.0
         for size in self.sizes:
             end += size.share
@@ -129,7 +129,7 @@ class Regression:
     """How the second projection of a `Blend` head is solved after the last step.
 
     Attributes:
-        size: side of the views in pixels. views: of every picture.
+        size: side of the views in pixels. views: of every image.
         ridge: of the least squares, in pairs.
         balance: a pair of a group of n counts n to the power of minus this: 0 all pairs alike, 1 all groups alike.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import RecipeError
 from ...recipe import Recipe, part_of
-from .plans import Distillation, Pictures, PictureSize, Regression, Start, Student
+from .plans import Distillation, Images, ImageSize, Regression, Start, Student
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -31,14 +31,14 @@ class MiniRecipe(Recipe):
     """One stage in zoo-mini's way, from scratch.
 
     Attributes:
-        pictures: how images are fed; None for the usual feed.
+        images: how images are fed; None for the usual feed.
         distillation: of the text tower, before the first step; None leaves it as it is.
         student: what the text tower begins as; None leaves it as it is.
         start: of an image tower on a pretrained trunk, which then stands still; None trains all of it.
         regression: of the images, after the last step; None for none.
     """
 
-    pictures: Pictures | None = None
+    images: Images | None = None
     distillation: Distillation | None = None
     regression: Regression | None = None
     student: Student | None = None
@@ -46,26 +46,26 @@ class MiniRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pictures is None and self.regression is not None:
+        if self.images is None and self.regression is not None:
             raise RecipeError(
-                f"{self.name}: a regression is of the images in memory; say how they are fed: pictures=Pictures()"
+                f"{self.name}: a regression is of the images in memory; say how they are fed: images=Images()"
             )
-        if self.start is not None and (self.pictures is None or self.regression is not None or self.pictures.sizes):
+        if self.start is not None and (self.images is None or self.regression is not None or self.images.sizes):
             raise RecipeError(
                 f"{self.name}: a start on a trunk feeds images of one size from memory and solves its own regression first: say "
-                "pictures=Pictures() without sizes, and regression=None"
+                "images=Images() without sizes, and regression=None"
             )
-        if self.start is not None and self.start.views > 1 and not self.pictures.augment:
+        if self.start is not None and self.start.views > 1 and not self.images.augment:
             raise RecipeError(
                 f"{self.name}: views of images that are not augmented are all the same; say views=1, or augment=True"
             )
-        if self.pictures is None:
+        if self.images is None:
             return
         if self.losses:
-            raise RecipeError(f"{self.name}: losses by data set and pictures, zoo-mini's own feed, do not go together")
+            raise RecipeError(f"{self.name}: losses by data set and images, zoo-mini's own feed, do not go together")
         if unread := [name for name in _UNREAD if getattr(self, name)]:
             raise RecipeError(
-                f"{self.name}: pictures, zoo-mini's own feed, reads no {unread[0]}; leave it out, or say pictures=None for the "
+                f"{self.name}: images, zoo-mini's own feed, reads no {unread[0]}; leave it out, or say images=None for the "
                 "usual feed"
             )
 
@@ -80,9 +80,9 @@ class MiniRecipe(Recipe):
         ):
             if facts.get(name):
                 facts[name] = part_of(kind, facts[name])
-        if pictures := facts.get("pictures"):
-            sizes = tuple(PictureSize(**size) for size in pictures.get("sizes", ()))
-            facts["pictures"] = Pictures(**{**pictures, "sizes": sizes})
+        if images := facts.get("images"):
+            sizes = tuple(ImageSize(**size) for size in images.get("sizes", ()))
+            facts["images"] = Images(**{**images, "sizes": sizes})
         return facts
 
     # What is done is imported when it is: the numbers alone need no data and no encoder.
@@ -115,11 +115,11 @@ class MiniRecipe(Recipe):
         self, model: "Embedder", pairs: "Sequence[Pair] | PairTable", sampler: "BatchSampler", answers: "Answers"
     ) -> "Feed | None":
         """Images from memory, where the recipe says how."""
-        from .steps import PictureData, PictureFeed
+        from .steps import ImageData, ImageFeed
         from .views import view_feed
 
-        if self.pictures is None:
+        if self.images is None:
             return None
         if self.start is not None:
             return view_feed(model, self, sampler)
-        return PictureFeed(PictureData(pairs, model, self.pictures.store_size, answers), model, self, sampler)
+        return ImageFeed(ImageData(pairs, model, self.images.store_size, answers), model, self, sampler)

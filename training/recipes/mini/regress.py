@@ -1,7 +1,7 @@
-"""Regression of pictures on their texts: the second projection of a `Blend` head, in closed form.
+"""Regression of images on their texts: the second projection of a `Blend` head, in closed form.
 
-InfoNCE is content when the right text is nearer than the wrong ones; a picture may then lie far from all words, and a
-word that no batch held finds pictures by chance. Least squares bring pictures to where their words are. Alone they
+InfoNCE is content when the right text is nearer than the wrong ones; an image may then lie far from all words, and a
+word that no batch held finds images by chance. Least squares bring images to where their words are. Alone they
 tell near things apart less well; blended with the trained projection they help it, also for unseen things.
 """
 
@@ -13,15 +13,15 @@ from zoo.embedder import Tower
 from zoo.heads import Blend
 
 from .augment import augment
-from .pictures import PictureData
+from .images import ImageData
 from .plans import Regression
 
 _BATCH = 256
 
 
 @torch.no_grad()
-def solve_second(head: Blend, image: Tower, text: Tower, data: PictureData, plan: Regression) -> None:
-    """Fills `head.second` from augmented views of the pairs' pictures and their own texts."""
+def solve_second(head: Blend, image: Tower, text: Tower, data: ImageData, plan: Regression) -> None:
+    """Fills `head.second` from augmented views of the pairs' images and their own texts."""
     targets = torch.cat([text(data.text.collate([data.ids[row] for row in rows.tolist()])) for rows in _rows(data.own)])
     vectors, wanted, weights = [], [], []
     data.shrink(plan.size + plan.size // 8)

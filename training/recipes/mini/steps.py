@@ -21,7 +21,7 @@ from ...run import STRIDE
 from ...samplers import BatchSampler
 from .augment import augment
 from .distill import distil, encoder_of
-from .pictures import PictureData
+from .images import ImageData
 from .regress import solve_second
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 _MOST_BYTES = 2**28  # of a table of the text tower; zoo-mini's has 20 million
 
 
-class PictureFeed:
-    """Batches of a `PictureData` for the trainer (see `training/feed.py: Feed`), for one process."""
+class ImageFeed:
+    """Batches of a `ImageData` for the trainer (see `training/feed.py: Feed`), for one process."""
 
-    def __init__(self, data: PictureData, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
+    def __init__(self, data: ImageData, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
         self.data, self.recipe, self.sampler, self.answers = data, recipe, sampler, data.answers
         towers = list(model.towers)
         self.image, self.text = (towers.index(tower_of(model, modality)) for modality in ("image", "text"))
@@ -44,13 +44,13 @@ class PictureFeed:
             yield self.batch(step)
 
     def numbers(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """See `Feed`: every picture with its own text."""
+        """See `Feed`: every image with its own text."""
         rows = torch.as_tensor(self.sampler.rows(step))
         return self.data.queries[rows].numpy(), self.data.numbers[self.data.own[rows]].numpy()
 
     def batch(self, step: int) -> TrainBatch:
         """The batch of one step."""
-        plan = self.recipe.pictures
+        plan = self.recipe.images
         torch.manual_seed(self.recipe.seed * STRIDE + step)
         size = plan.size_at(step / self.recipe.steps)
         if size is not None:
@@ -58,14 +58,14 @@ class PictureFeed:
         rows = torch.as_tensor(self.sampler.rows(step))
         batch = self.data.batch(rows, colour_captions=plan.colour_captions, tint=plan.tint)
         pixels = augment(batch.pixels, size or batch.pixels.shape[-1], batch.tints) if plan.augment else batch.pixels
-        queries = [Read(self.image, picture) for picture in pixels]
+        queries = [Read(self.image, image) for image in pixels]
         targets = [Read(self.text, ids) for ids in batch.ids]
         return TrainBatch(queries, targets, {"ignore": batch.ignore}, rows.tolist(), 0)
 
 
 @contextmanager
-def first_projection(model: Embedder, recipe: "MiniRecipe") -> Iterator[Callable[[PictureFeed], None] | None]:
-    """While a recipe with a regression runs, the picture head is its first projection alone.
+def first_projection(model: Embedder, recipe: "MiniRecipe") -> Iterator[Callable[[ImageFeed], None] | None]:
+    """While a recipe with a regression runs, the image head is its first projection alone.
 
     Yields what solves the second projection when the first has been trained, None for a recipe without a regression.
     """
@@ -76,7 +76,7 @@ def first_projection(model: Embedder, recipe: "MiniRecipe") -> Iterator[Callable
     blend = image.head
     image.head = blend.first
 
-    def solve(feed: PictureFeed) -> None:
+    def solve(feed: ImageFeed) -> None:
         torch.manual_seed(recipe.seed)
         solve_second(blend, image, text, feed.data, recipe.regression)
 

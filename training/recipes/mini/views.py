@@ -29,9 +29,9 @@ from ...optim import frozen_towers
 from ...run import STRIDE
 from ...samplers import BatchSampler
 from .augment import COLOURS, augment
-from .pictures import PictureData
+from .images import ImageData
 from .regress import ridge_regression
-from .steps import PictureFeed, tower_of
+from .steps import ImageFeed, tower_of
 from .trunk import load_trunk
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class Remembered(Encoder):
 
     Args:
         encoder: the one that it stands for. data: the images. vectors: `(views, images, width)`.
-        tints: `(views, images)`, see `PictureBatch`. began: the head's projection before the first step.
+        tints: `(views, images)`, see `ImageBatch`. began: the head's projection before the first step.
     """
 
     def __init__(
-        self, encoder: TimmImage, data: PictureData, vectors: Tensor, tints: Tensor, began: dict[str, Tensor]
+        self, encoder: TimmImage, data: ImageData, vectors: Tensor, tints: Tensor, began: dict[str, Tensor]
     ) -> None:
         super().__init__()
         self.reads, self.width, self.batch_budget = encoder.reads, encoder.width, encoder.batch_budget
@@ -95,7 +95,7 @@ def begin_images(model: Embedder, pairs: "Sequence[Pair] | PairTable", recipe: "
     if not isinstance(tower.head, Named):
         raise RecipeError(f"{model.spec.name}: the head of its image tower has no names of classes (zoo.heads.Named)")
     tower.encoder.backbone.load_state_dict(state)
-    data = PictureData(pairs, model, recipe.pictures.store_size)
+    data = ImageData(pairs, model, recipe.images.store_size)
     vectors, tints = _remembered(tower, data, recipe, folder)
     sizes = torch.bincount(data.groups)[data.groups].float().repeat(plan.views)
     targets = _targets(model, data).repeat(plan.views, 1)
@@ -122,7 +122,7 @@ def head_alone(model: Embedder, recipe: "MiniRecipe") -> Iterator[Callable[[Feed
         tower.encoder = tower.encoder.encoder
 
 
-class ViewFeed(PictureFeed):
+class ViewFeed(ImageFeed):
     """Batches of remembered views: of each image one, drawn anew in every step."""
 
     def __init__(self, memory: Remembered, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
@@ -131,12 +131,12 @@ class ViewFeed(PictureFeed):
         self._known: dict[tuple[int, ...], Tensor] | None = {} if self.text in frozen_towers(model) else None
 
     def batch(self, step: int) -> TrainBatch:
-        """See `PictureFeed`."""
+        """See `ImageFeed`."""
         torch.manual_seed(self.recipe.seed * STRIDE + step)
         rows = torch.as_tensor(self.sampler.rows(step))
         views = torch.randint(len(self.memory.vectors), (len(rows),))
         tints = self.memory.tints[views, rows]
-        batch = self.data.batch(rows, colour_captions=self.recipe.pictures.colour_captions, tints=tints)
+        batch = self.data.batch(rows, colour_captions=self.recipe.images.colour_captions, tints=tints)
         queries = [Read(self.image, vector) for vector in self.memory.vectors[views, rows]]
         return TrainBatch(queries, self._targets(batch.ids), {"ignore": batch.ignore}, rows.tolist(), 0)
 
@@ -159,7 +159,7 @@ def view_feed(model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> V
 
 
 @torch.no_grad()
-def _remembered(tower: Tower, data: PictureData, recipe: "MiniRecipe", folder: Path) -> tuple[Tensor, Tensor]:
+def _remembered(tower: Tower, data: ImageData, recipe: "MiniRecipe", folder: Path) -> tuple[Tensor, Tensor]:
     """(vectors, tints) of all views; kept in `views/`, so that they are read once."""
     plan, shape = recipe.start, (recipe.start.views, len(data))
     state = last_checkpoint(folder / "views", _MOST_BYTES)
@@ -172,7 +172,7 @@ def _remembered(tower: Tower, data: PictureData, recipe: "MiniRecipe", folder: P
             for view in range(plan.views):
                 for number, rows in enumerate(torch.arange(len(data)).split(_BATCH)):
                     torch.manual_seed((recipe.seed * plan.views + view) * STRIDE + number)
-                    pixels = _seen(data, rows, view, size, recipe.pictures.tint, tints)
+                    pixels = _seen(data, rows, view, size, recipe.images.tint, tints)
                     vectors[view, rows] = tower.pooler(tower.encoder({"pixels": pixels.to(device)})).half().cpu()
                     bar.update(len(rows))
         state = {"vectors": vectors, "tints": tints}
@@ -185,7 +185,7 @@ def _remembered(tower: Tower, data: PictureData, recipe: "MiniRecipe", folder: P
     return vectors, tints
 
 
-def _seen(data: PictureData, rows: Tensor, view: int, size: int, tint: float, tints: Tensor) -> Tensor:
+def _seen(data: ImageData, rows: Tensor, view: int, size: int, tint: float, tints: Tensor) -> Tensor:
     """Pixels `(B, 3, size, size)`: of the first view whole images, of the others augmented ones, some of them repainted."""
     pixels = data.stored[rows]
     if view == 0:
@@ -197,7 +197,7 @@ def _seen(data: PictureData, rows: Tensor, view: int, size: int, tint: float, ti
     return augment(pixels, size, tints[view, rows])
 
 
-def _targets(model: Embedder, data: PictureData) -> Tensor:
+def _targets(model: Embedder, data: ImageData) -> Tensor:
     """The vector of every pair's own text `(N, dim)`."""
     texts = sorted({pair.positive.text for pair in data.pairs})
     known = dict(zip(texts, model.encode(texts).cpu(), strict=True))

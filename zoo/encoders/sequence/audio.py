@@ -50,8 +50,8 @@ class AudioReader:
 
         # A second more, so that the end of what is read is not the end of what the resampler knows.
         most = self.limits.seconds
-        sound = load_audio(value, rate=self.rate, seconds=most + 1 if most else 0.0)
-        samples = sound.samples
+        audio = load_audio(value, rate=self.rate, seconds=most + 1 if most else 0.0)
+        samples = audio.samples
         notice(samples)
         if most and len(samples) > round(most * self.rate):
             samples = samples[: round(most * self.rate)]

@@ -178,7 +178,7 @@ class SequenceEncoder(Encoder):
         content = self._content(item)
         if not self.format.mixed and len({kind == "text" for kind, _ in content}) > 1:
             raise UnsupportedModalityError(
-                f"this {self.backbone.config.model_type} model reads words or pictures, not both in one item; encode them "
+                f"this {self.backbone.config.model_type} model reads words or images, not both in one item; encode them "
                 "apart, and add their similarities"
             )
         media = tuple(self.readers[kind].read(value) for kind, value in content if kind in self.readers)
@@ -242,7 +242,7 @@ class SequenceEncoder(Encoder):
     def _check_words(self, text: str) -> None:
         check_text(text)
         for marks, what in (
-            ([r.marker for r in self.readers.values() if r.marker], "stands for a picture or film"),
+            ([r.marker for r in self.readers.values() if r.marker], "stands for an image or video"),
             (self.format.instruction_marks, "stands around the instruction"),
         ):
             if mark := next((mark for mark in marks if mark in text), None):
@@ -274,7 +274,7 @@ class SequenceEncoder(Encoder):
         if length > self.max_tokens:
             tokens = sum(medium.tokens for medium in media)
             raise TooManyTokensError(
-                f"the item makes {length:,} tokens without its last text, {tokens:,} of them of its pictures and films; the "
+                f"the item makes {length:,} tokens without its last text, {tokens:,} of them of its images and videos; the "
                 f"model reads {self.max_tokens:,}. Make them smaller, or fewer, or raise max_tokens if its backbone allows"
             )
         return ids

@@ -77,7 +77,7 @@ class ImageReader(VisionReader):
             inputs = dict(self.processor.image_processor(images=[pixels], **{**options, "return_tensors": "pt"}))
         except ValueError as error:
             raise InvalidPixelsError(
-                f"{describe(value)} of {shape[2]}x{shape[1]} pixels is no picture for this model: {error}; crop it",
+                f"{describe(value)} of {shape[2]}x{shape[1]} pixels is no image for this model: {error}; crop it",
                 what=describe(value),
             ) from error
         place = self.processor.replace_image_token(inputs, 0)

@@ -45,7 +45,7 @@ def check_version(backbone: nn.Module) -> None:
     takes = inspect.signature(backbone.forward).parameters
     if not set(backbone_of(backbone.config.model_type).takes) & set(takes):
         raise ZooError(
-            f"transformers {transformers.__version__} cannot run a {backbone.config.model_type} on features of its pictures; "
+            f"transformers {transformers.__version__} cannot run a {backbone.config.model_type} on features of its images; "
             f'vision-language models need transformers>={LEAST_VERSION}: pip install -U "transformers>={LEAST_VERSION}"'
         )
 
@@ -64,7 +64,7 @@ def check_processor(
 
     Raises:
         MissingWeightsError: it is another model's, or damaged: other patches, marks that its tokenizer does not know, no
-            picture, or one with numbers that are not finite. OversizedError: sizes that no processor has.
+            image, or one with numbers that are not finite. OversizedError: sizes that no processor has.
     """
     kind = config.model_type
     vocabulary = getattr(processor, "tokenizer", processor).get_vocab()
@@ -93,7 +93,7 @@ def check_processor(
 
 def _try(reader: MediaReader, processor: Any, config: Any) -> None:
     """Raises MissingWeightsError where a processor makes nothing of a small medium, or what the backbone cannot take."""
-    kind, what = config.model_type, "picture" if reader.kind == "image" else reader.kind
+    kind, what = config.model_type, "image" if reader.kind == "image" else reader.kind
     try:
         inputs = reader.probe()
         if inputs is None:
@@ -153,7 +153,7 @@ def _check_sizes(part: Any, config: Any, budgets: bool, kind: str) -> None:
             "files from the model's own repository"
         )
     if len(getattr(part, "image_grid_pinpoints", None) or ()) > _MOST_CUTS:
-        raise OversizedError(f"the {type(part).__name__} beside this {kind} cuts pictures in over {_MOST_CUTS} ways")
+        raise OversizedError(f"the {type(part).__name__} beside this {kind} cuts images in over {_MOST_CUTS} ways")
 
 
 def _numbers(part: Any) -> Iterator[tuple[str, int]]:
@@ -203,7 +203,7 @@ def open_processor(folder: Path, backbone: str = "", *, visual: bool = True) -> 
         processor = _processor_class(folder, backbone).from_pretrained(folder, trust_remote_code=False)
     if (visual and not hasattr(processor, "image_processor")) or getattr(processor, "tokenizer", None) is None:
         raise MissingWeightsError(
-            f"{folder} has no processor for pictures (preprocessor_config.json or processor_config.json beside the tokenizer)"
+            f"{folder} has no processor for images (preprocessor_config.json or processor_config.json beside the tokenizer)"
         )
     with opening(f"the tokenizer in {folder}"):
         _keep_words(processor.tokenizer, folder / "tokenizer.json")

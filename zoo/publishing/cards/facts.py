@@ -179,13 +179,13 @@ def summary(spec: ModelSpec, *, weights: bool | None = None) -> str:
     what = {
         frozenset({"text"}): "Text embedder",
         frozenset({"image"}): "Image encoder",
-        frozenset({"image", "text"}): "Dual tower for pictures and texts in one space",
+        frozenset({"image", "text"}): "Dual tower for images and texts in one space",
         frozenset({"audio"}): "Audio encoder",
         frozenset({"audio", "text"}): "Dual tower for audio and texts in one space",
     }.get(spec.modalities, "Embedder of " + ", ".join(sorted(spec.modalities)))
     if spec.format:
-        more = {"video": "films", "audio": "audio", "regions": "regions of images"}
-        *others, last = ["texts", "pictures", *(words for kind, words in more.items() if kind in spec.modalities)]
+        more = {"video": "videos", "audio": "audio", "regions": "regions of images"}
+        *others, last = ["texts", "images", *(words for kind, words in more.items() if kind in spec.modalities)]
         what = f"Vision-language embedder: one backbone reads {', '.join(others)} and {last}"
         what += ", alone or together" if spec.format.mixed else ""
     if not (bool(spec.hub_id or spec.packaged or spec.recipe) if weights is None else weights):
@@ -214,7 +214,7 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         return "\n".join(["from pathlib import Path", "", *lines, 'model.encode([Path("cat.jpg"), Path("dog.jpg")])'])
     if spec.modalities == {"video"}:
         return "\n".join(
-            ["from pathlib import Path", "", *lines, 'model.encode([Path("clip.mp4"), Path("film.webm")])']
+            ["from pathlib import Path", "", *lines, 'model.encode([Path("clip.mp4"), Path("video.webm")])']
         )
     if spec.modalities == {"audio"}:
         return "\n".join(["from pathlib import Path", "", *lines, 'model.encode([Path("bark.wav"), Path("rain.mp3")])'])
@@ -227,14 +227,14 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         return "\n".join(["from pathlib import Path", "", *lines])
     if spec.modalities == {"text", "video"}:
         lines += [
-            'videos = model.encode([Path("clip.mp4"), Path("film.webm")])',
+            'videos = model.encode([Path("clip.mp4"), Path("video.webm")])',
             'texts = model.encode(["a dog runs over a meadow", "somebody cuts bread"])',
             "model.similarity(texts, videos)",
         ]
         return "\n".join(["from pathlib import Path", "", *lines])
     if together:
         lines += [
-            'videos = model.encode([Path("clip.mp4"), Path("film.webm")])  # without their sound',
+            'videos = model.encode([Path("clip.mp4"), Path("video.webm")])  # without their audio',
             'model.similarity(model.encode(["a dog runs over a meadow"], against="video"), videos)',
             'both = model.encode(Item(video=Path("clip.mp4"), audio=Path("clip.mp4")))',
             'model.similarity(model.encode(["a dog barks at a fence"]), both)',
@@ -250,10 +250,10 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         ]
         return "\n".join(lines)
     if composed:
-        film = ', Path("clip.mp4")' if "video" in spec.modalities else ""
+        video = ', Path("clip.mp4")' if "video" in spec.modalities else ""
         lines += [
             'query = model.encode_query(Item(text="the same in blue", image=Path("dress.jpg")))',
-            f'documents = model.encode_document(["a blue dress", Path("blue.jpg"){film}])',
+            f'documents = model.encode_document(["a blue dress", Path("blue.jpg"){video}])',
             "model.similarity(query, documents)",
             "",
             "# Another task is another instruction.",
@@ -275,9 +275,9 @@ def usage(spec: ModelSpec, opened: str | None = None) -> str:
         ]
         return "\n".join(["from pathlib import Path", "", *lines])
     lines += [
-        'pictures = model.encode([Path("cat.jpg"), Path("dog.jpg")])',
+        'images = model.encode([Path("cat.jpg"), Path("dog.jpg")])',
         'texts = model.encode(["a photo of a cat", "a photo of a dog"])',
-        "model.similarity(texts, pictures)",
+        "model.similarity(texts, images)",
     ]
     if "regions" in spec.targets:
         lines += [

@@ -8,14 +8,14 @@ from zoo.sequences import AudioLimits, ImageLimits, SequenceFormat, VideoLimits
 from zoo.spec import ModelSpec
 
 _POSITIONS = {
-    "sequential": "tokens are counted one after another, those of pictures too",
-    "mrope": "tokens of pictures have a row and a column (M-RoPE)",
+    "sequential": "tokens are counted one after another, those of images too",
+    "mrope": "tokens of images have a row and a column (M-RoPE)",
 }
 _ATTENTION = {"causal": "causal: a token attends to those before it", "bidirectional": "in both directions"}
 _SPANS = {
     "all": "mean of the states of all tokens",
     "outside_instruction": "mean of the states of all tokens outside the instruction",
-    "vision": "mean of the states of all tokens; where there are pictures, of theirs, start and end marks included",
+    "vision": "mean of the states of all tokens; where there are images, of theirs, start and end marks included",
 }
 _REGIONS = {
     "scaled": "all of an item together are one prompt of SAM 2.1, whose tokens stand before the sequence, at position 0; without any "
@@ -37,8 +37,8 @@ def reading_rows(spec: ModelSpec) -> dict[str, str]:
         "positions": _POSITIONS[layout.positions],
         "attention": _ATTENTION[layout.attention],
         "vector": _vector(spec),
-        "pictures": _pictures(image) if "image" in spec.modalities else "",
-        "films": _films(layout, image, video) if "video" in spec.modalities else "",
+        "images": _images(image) if "image" in spec.modalities else "",
+        "videos": _videos(layout, image, video) if "video" in spec.modalities else "",
         "audio": _audio(spec.media.get("audio")) if "audio" in spec.modalities else "",
         "regions": _REGIONS[layout.box_frame] if "regions" in spec.modalities else "",
         "instruction": _instruction(spec),
@@ -55,28 +55,28 @@ def reading_rows(spec: ModelSpec) -> dict[str, str]:
 def sequences(spec: ModelSpec) -> dict[str, str]:
     """What the model is given for each kind of item → the text of the sequence in quotation marks, line breaks as \\n.
 
-    `{text}`, `{instruction}` and `{regions}` stand for the item's; a picture's placeholder, for all of its tokens. {} without a reading.
+    `{text}`, `{instruction}` and `{regions}` stand for the item's; an image's placeholder, for all of its tokens. {} without a reading.
     """
     from zoo.encoders.sequence.template import Prompt
 
     layout = spec.format
     if layout is None:
         return {}
-    text, picture, film, audio = ("text", "{text}"), ("image", None), ("video", None), ("audio", None)
+    text, image, video, audio = ("text", "{text}"), ("image", None), ("video", None), ("audio", None)
     kinds: dict[str, tuple[list[tuple[str, Any]], str]] = {"text": ([text], "")}
     if "image" in layout.marks:
-        kinds["picture"] = ([picture], "")
+        kinds["image"] = ([image], "")
     if "video" in spec.modalities and layout.marks.get("video") != layout.marks.get("image"):
-        kinds["film"] = ([film], "")
+        kinds["video"] = ([video], "")
     if "audio" in layout.marks:
         kinds["audio"] = ([audio], "")
     if layout.mixed and "image" in layout.marks:
-        both = [picture, text] if layout.media_first else [text, picture]
-        kinds["picture and text"] = (both, "")
-        kinds["picture and text, with an instruction"] = (both, "{instruction}")
-        kinds["text, image, text, as parts"] = ([text, picture, text], "")
+        both = [image, text] if layout.media_first else [text, image]
+        kinds["image and text"] = (both, "")
+        kinds["image and text, with an instruction"] = (both, "{instruction}")
+        kinds["text, image, text, as parts"] = ([text, image, text], "")
         if "regions" in spec.modalities:
-            kinds["picture, text and a box"] = ([picture, text, ("regions", "{regions}")], "")
+            kinds["image, text and a box"] = ([image, text, ("regions", "{regions}")], "")
     else:
         kinds["text, with an instruction"] = ([text], "{instruction}")
     prompt = Prompt(layout.prompt)
@@ -98,7 +98,7 @@ def reading_text(spec: ModelSpec) -> str:
     held = "".join(f"- {what}: {words}\n" for what, words in held_rows(spec).items())
     held = f"\n\nHeld equal, on small random checkpoints in the published layout:\n\n{held.rstrip()}" if held else ""
     return (
-        f"## How it reads\n\n{rows}\n\nWhat it is given, where one placeholder stands for all tokens of a picture, and "
+        f"## How it reads\n\n{rows}\n\nWhat it is given, where one placeholder stands for all tokens of an image, and "
         f"`\\n` for a line break; every blank and line break counts.{added}\n\n{shapes}{held}"
     )
 
@@ -112,7 +112,7 @@ def _vector(spec: ModelSpec) -> str:
     return "state of the last token" if spec.pooling == "last" else _SPANS[spec.format.span]
 
 
-def _pictures(limits: ImageLimits) -> str:
+def _images(limits: ImageLimits) -> str:
     words = [
         f"first pressed into a square of {limits.square:,} pixels a side" if limits.square else "",
         f"first enlarged to a square of {2 * limits.smallest_side} pixels a side where one side is under "
@@ -125,14 +125,14 @@ def _pictures(limits: ImageLimits) -> str:
     return ", then ".join(word for word in words if word)
 
 
-def _films(layout: SequenceFormat, image: ImageLimits, video: VideoLimits) -> str:
+def _videos(layout: SequenceFormat, image: ImageLimits, video: VideoLimits) -> str:
     taken = (
         f"{video.fps:g} frame{'' if video.fps == 1 else 's'} a second, at most {video.frames}"
         if video.fps
         else f"{video.frames} {'key ' * (video.sampling == 'keyframes')}frames, evenly spread"
     )
     if layout.marks.get("video") == layout.marks.get("image"):
-        taken += ", read as that many pictures"
+        taken += ", read as that many images"
     listed = ""
     if video.pre_resize:
         factor, least, most = video.pre_resize
@@ -168,7 +168,7 @@ def _first(limits: ImageLimits) -> str:
 
 def _order(layout: SequenceFormat) -> str:
     if not layout.mixed:
-        return "words or pictures, not both"
+        return "words or images, not both"
     join = {"": "nothing", " ": "a space", "\n": "a line break"}.get(layout.join, repr(layout.join))
     kept = (
         "parts keep their order"

@@ -14,7 +14,7 @@ from zoo.reranking.parts import as_model
 _BY = "written by `python -m zoo.publishing.cards` from the spec in zoo/rerankers/; change it there"
 _BY_RESULTS = "written by `python -m zoo.publishing.cards` from results/{name}.json; change it there"
 WRITTEN = ("license", "license_name", "language", "library_name", "pipeline_tag", "base_model", "tags")
-_ROWS = ("backbone", "positions", "pictures", "films", "too long")  # of `reading_rows`; the others are of vectors
+_ROWS = ("backbone", "positions", "images", "videos", "too long")  # of `reading_rows`; the others are of vectors
 
 
 def front_matter(spec: RerankerSpec, kept: Mapping[str, Any]) -> str:

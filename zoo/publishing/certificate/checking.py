@@ -39,7 +39,7 @@ class Row:
     """One line of the table.
 
     Attributes:
-        loader, dtype, batch_size: what computed the vectors. kind: "text", "picture", ...
+        loader, dtype, batch_size: what computed the vectors. kind: "text", "image", ...
         difference: largest absolute difference of a column. cosine: smallest to the certificate's vector. Both in units
             of its norm where norms count, and None where there is nothing to compare.
         worst: the golden input that differs most. allowed: what was allowed, in words.
@@ -334,9 +334,7 @@ def _compare(
 
     if job.loader != "zoo":
         kinds = (
-            {"text", "picture", "resized picture", "film", "sound"}
-            if job.loader != "timm"
-            else {"picture", "resized picture"}
+            {"text", "image", "resized image", "video", "audio"} if job.loader != "timm" else {"image", "resized image"}
         )
         keep = [i for i in keep if goldens[i].kind in kinds and len(goldens[i].item.modalities) == 1]
     if norms is not None:
@@ -377,8 +375,8 @@ def _row(job: _Job, kind: str, names: list[str], found: "Tensor", vectors: "Tens
     differences = (found - vectors).abs().amax(1)
     cosines = likeness(found, vectors)
     difference, cosine = float(differences.max()), float(cosines.min())
-    bounds = [job.tolerances[job.dtype]] if kind != "resized picture" or job.dtype != "float32" else []
-    bounds += [job.tolerances[RESIZED]] if kind == "resized picture" else []
+    bounds = [job.tolerances[job.dtype]] if kind != "resized image" or job.dtype != "float32" else []
+    bounds += [job.tolerances[RESIZED]] if kind == "resized image" else []
     if any(bound.allowed is None for bound in bounds):
         return replace(job.nothing(None, next(bound.why for bound in bounds if bound.allowed is None)), kind=kind)
     if bounds[0].measure == "difference":

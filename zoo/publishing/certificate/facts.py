@@ -1,6 +1,7 @@
 """What a certificate.json may say, held to before anything of it is believed; its vectors by their header."""
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -33,7 +34,7 @@ class _Near(TypedDict):
 
 # Of what is compared with the certificate's vectors. Functional, for the comma in a name.
 _Tolerances = TypedDict(
-    "_Tolerances", {"float32": _Exact, "float32, resized picture": _Near, "bfloat16": _Near, "float16": _Near}
+    "_Tolerances", {"float32": _Exact, "float32, resized image": _Near, "bfloat16": _Near, "float16": _Near}
 )
 
 
@@ -49,7 +50,7 @@ class _Measured(_Input):
 
 
 class _Common(TypedDict):
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     model: _Text
     dim: Annotated[int, Range(1, 1_000_000)]
     made_with: dict[str, _Text]
@@ -66,7 +67,7 @@ class _First(_Common):
 
 
 class _Second(_Common):
-    """Format 2."""
+    """Format 2, which named its inputs otherwise, and 3."""
 
     spec: dict[str, Any] | None
     known: dict[str, dict[str, _Text]]
@@ -77,17 +78,40 @@ class _Format(TypedDict):
     format: int
 
 
-FORMATS = {1: _First, 2: _Second}
+FORMATS = {1: _First, 2: _Second, 3: _Second}
+# What formats 1 and 2 call the kinds of golden inputs, whose names begin with them.
+_RENAMED = (("picture", "image"), ("sound", "audio"), ("film", "video"))
 
 
 def check_facts(facts: Any, where: Path) -> dict[str, Any]:
-    """The facts of a certificate of a format that is read; raises CertificateError naming the key."""
+    """The facts of a certificate of a format that is read, in the words of the latest; raises CertificateError naming the key."""
     check(facts, _Format, where, CertificateError)
     if facts["format"] not in FORMATS:
         raise NewerCertificateError(
             f"{where} has format {facts['format']}; this zoo reads {max(FORMATS)}: install a newer one"
         )
+    facts = _renamed(facts) if facts["format"] < 3 else facts
     return check(facts, FORMATS[facts["format"]], where, CertificateError)
+
+
+def _renamed(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of formats 1 and 2 with the names of format 3; what has no such names is left to the check."""
+
+    def renamed(value: Any) -> Any:
+        for old, new in _RENAMED if isinstance(value, str) else ():
+            value = re.sub(rf"^(resized |float32, resized )?{old}\b", rf"\g<1>{new}", value)
+        return value
+
+    facts = dict(facts)
+    for key in ("tolerances", "refused"):
+        if isinstance(held := facts.get(key), dict):
+            facts[key] = {renamed(name): value for name, value in held.items()}
+    if isinstance(rows := facts.get("inputs"), list):
+        facts["inputs"] = [
+            {k: renamed(v) if k in ("name", "kind") else v for k, v in row.items()} if isinstance(row, dict) else row
+            for row in rows
+        ]
+    return facts
 
 
 def check_vectors(folder: Path, rows: int, dim: int) -> None:

@@ -14,7 +14,7 @@ FILE, VECTORS = "certificate.json", "certificate.safetensors"
 _PAPERS = re.compile(
     r"(readme|licen[cs]e|notice|changelog|citation|authors)([._-].*)?|\.git(attributes|ignore)", re.IGNORECASE
 )
-_PICTURES = (".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".pdf", ".html")
+_IMAGES = (".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", ".pdf", ".html")
 # Figures, and what a training run leaves beside the model.
 _FIGURES = (
     "results.json",
@@ -37,7 +37,7 @@ def steers(name: str) -> bool:
         return False
     if name in (FILE, VECTORS, MARK, *_FIGURES) or path.name.startswith("events.out.tfevents"):
         return False
-    return path.suffix.lower() not in _PICTURES and not _PAPERS.fullmatch(path.name)
+    return path.suffix.lower() not in _IMAGES and not _PAPERS.fullmatch(path.name)
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

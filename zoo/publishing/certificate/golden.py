@@ -1,4 +1,4 @@
-"""Golden inputs: texts, pictures, sounds and regions that every machine makes bit for bit the same, by integers alone."""
+"""Golden inputs: texts, images, recordings and regions that every machine makes bit for bit the same, by integers alone."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from zoo.inputs.waveform import Waveform
 from zoo.modalities import Modality
 from zoo.prompts import Role
 
-Kind = Literal["text", "picture", "resized picture", "sound", "film", "regions"]
+Kind = Literal["text", "image", "resized image", "audio", "video", "regions"]
 
 TEXTS = {
     "word": "motorbike",
@@ -36,8 +36,8 @@ class Golden:
     """One golden input.
 
     Attributes:
-        name: "text: word", "picture: noise", ...
-        kind: inputs of one kind share a tolerance. "resized picture" depends on who resizes, "picture" has the model's
+        name: "text: word", "image: noise", ...
+        kind: inputs of one kind share a tolerance. "resized image" depends on who resizes, "image" has the model's
             own size.
         prompt: name of the model's prompt that it is embedded with, None for the model's default.
         role: "query" or "document" where it is embedded by the call for these, which chooses the prompt.
@@ -62,7 +62,7 @@ def golden_inputs(
 
     Args:
         towers: what each of its towers reads together in one item.
-        side: the side in pixels of its pictures, None where they keep their shape.
+        side: the side in pixels of its images, None where they keep their shape.
         prompts: names of its prompts; two texts are embedded with each. roles: and two by the call for each of these.
     """
     found = [Golden(f"text: {name}", "text", Item(text=text)) for name, text in TEXTS.items()]
@@ -73,12 +73,12 @@ def golden_inputs(
             Golden(f"text: {n} (as {role})", "text", Item(text=TEXTS[n]), None, role) for n in ("word", "sentence")
         ]
     if side:
-        found += [Golden(f"picture: {n}", "picture", Item(image=make(side, side))) for n, make in PICTURES.items()]
-    found += [Golden(f"picture: {n}", "resized picture", Item(image=make())) for n, make in SHAPES.items()]
-    found.append(Golden("picture and text", "resized picture", Item(image=_waves(96, 128), text=TEXTS["sentence"])))
-    found += [Golden(f"sound: {n}", "sound", Item(audio=Waveform(make(), RATE))) for n, make in SOUNDS.items()]
-    film = np.stack([_checkers(96, 128, shift) for shift in range(0, 64, 8)])
-    found.append(Golden("film: moving checkers", "film", Item(video=film)))
+        found += [Golden(f"image: {n}", "image", Item(image=make(side, side))) for n, make in IMAGES.items()]
+    found += [Golden(f"image: {n}", "resized image", Item(image=make())) for n, make in SHAPES.items()]
+    found.append(Golden("image and text", "resized image", Item(image=_waves(96, 128), text=TEXTS["sentence"])))
+    found += [Golden(f"audio: {n}", "audio", Item(audio=Waveform(make(), RATE))) for n, make in RECORDINGS.items()]
+    video = np.stack([_checkers(96, 128, shift) for shift in range(0, 64, 8)])
+    found.append(Golden("video: moving checkers", "video", Item(video=video)))
     found += [Golden(f"regions: {n}", "regions", Item(image=_waves(96, 128), regions=r())) for n, r in REGIONS.items()]
     return [golden for golden in found if any(golden.item.modalities <= reads for reads in towers)]
 
@@ -106,7 +106,7 @@ def _array_bytes(array: np.ndarray) -> bytes:
     return f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
 
 
-# --------------------------------------------------------------------------------- pictures (height, width, 3), uint8
+# --------------------------------------------------------------------------------- images (height, width, 3), uint8
 
 
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +153,7 @@ def _alpha(height: int, width: int) -> np.ndarray:
     return np.concatenate([_checkers(height, width), ((x * y) % 256).astype(np.uint8)[:, :, None]], axis=2)
 
 
-PICTURES: dict[str, Callable[[int, int], np.ndarray]] = {
+IMAGES: dict[str, Callable[[int, int], np.ndarray]] = {
     "gradient": _gradient,
     "checkers": _checkers,
     "noise": _noise,
@@ -169,7 +169,7 @@ SHAPES: dict[str, Callable[[], np.ndarray]] = {
     "see-through checkers": lambda: _alpha(200, 260),
 }
 
-# ------------------------------------------------------------------------- sounds (samples,), float32 -1 to 1, 16 kHz
+# ------------------------------------------------------------------------- recordings (samples,), float32 -1 to 1, 16 kHz
 
 RATE = 16_000
 
@@ -196,7 +196,7 @@ def _chirp() -> np.ndarray:
     return _wave(n * (200 * 1024 * 65536 // RATE) + n * n * 1024 * 16 // RATE)
 
 
-SOUNDS: dict[str, Callable[[], np.ndarray]] = {
+RECORDINGS: dict[str, Callable[[], np.ndarray]] = {
     "tone 440 Hz": lambda: _tone(440),
     "rising chirp": _chirp,
     "noise": lambda: ((_noise(1, RATE).reshape(-1)[:RATE].astype(np.float32) - 128) / 128).astype(np.float32),

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from zoo.embedder import Embedder
 
-FORMAT = 2
+FORMAT = 3
 # What format 1, which is still read, does not cover.
 UNCOVERED = {
     1: "its certificate is of format 1: it covers weights and tokenizer, not the other files, facts, encode_query and "
     "encode_document, nor the norms of other libraries' vectors; `zoo verify FOLDER --write` makes a new one"
 }
 HALVES = ("bfloat16", "float16")
-RESIZED = "float32, resized picture"
+RESIZED = "float32, resized image"
 # Three times the distance that was measured: other processors round half precision otherwise, and resize otherwise.
 ROOM = 3
 # Never less than this cosine distance is allowed: float32's own noise, and the rounding of half precision in other kernels.
@@ -64,7 +64,7 @@ class Certificate:
         vectors: `(inputs, dim)`, float32, each input embedded by itself; with late interaction its tokens' one behind
             the other, and zeros.
         refused: golden inputs that the model refuses → the error's code.
-        tolerances: "float32", "float32, resized picture", "bfloat16", "float16" → what is allowed.
+        tolerances: "float32", "float32, resized image", "bfloat16", "float16" → what is allowed.
         preprocessing: hash of everything that happens before the towers.
         files: what steers any library → sha256. made_with: versions of the libraries.
         spec: the facts of the model, None in format 1.
@@ -136,7 +136,7 @@ class Certificate:
             return None
         try:
             facts = read_json(folder / FILE)
-            check_facts(facts, folder / FILE)
+            facts = check_facts(facts, folder / FILE)
             check_vectors(folder, len(facts["inputs"]), facts["dim"])
             vectors = load_file(folder / VECTORS)["vectors"]
         except NewerCertificateError:
@@ -153,7 +153,7 @@ class Certificate:
             facts["preprocessing"],
             facts["files"],
             facts["made_with"],
-            **(_newer(facts) if facts["format"] == FORMAT else {"format": facts["format"]}),
+            **(_newer(facts) if facts["format"] > 1 else {"format": facts["format"]}),
         )
 
 
@@ -209,7 +209,7 @@ def _before_unit(model: "Embedder") -> "Iterator[list[Tensor]]":
 
 
 def _newer(facts: dict[str, Any]) -> dict[str, Any]:
-    """What format 2 has beside format 1."""
+    """What formats 2 and 3 have beside format 1."""
     norms = tuple(row["norm"] for row in facts["inputs"])
     return {"spec": facts["spec"] or None, "norms": norms, "known": facts["known"]}
 
@@ -243,7 +243,7 @@ def _tolerances(
 
 def _resized(model: "Embedder", kept: list[Golden], vectors: "Tensor") -> Tolerance:
     """How far the two ways of resizing are from the model's own; other libraries use one of them."""
-    mine = [i for i, golden in enumerate(kept) if golden.kind == "resized picture"]
+    mine = [i for i, golden in enumerate(kept) if golden.kind == "resized image"]
     encoders = [tower.encoder for tower in model.towers if hasattr(tower.encoder, "transform")]
     before = [encoder.transform for encoder in encoders]
     worst = 1.0
@@ -327,7 +327,7 @@ def by_call(goldens: list[Golden], encode: Callable[[list[Item], str | None, Rol
 
 
 def inputs_of(model: "Embedder") -> list[Golden]:
-    """The golden inputs that a model's towers read, pictures of its own size among them."""
+    """The golden inputs that a model's towers read, images of its own size among them."""
     towers = [tower.encoder.reads for tower in model.towers]
     shapes = [
         tower.encoder.transform.resize_size or tower.encoder.transform.size

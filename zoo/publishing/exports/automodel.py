@@ -96,7 +96,7 @@ class ZooOutput(ModelOutput):
     """Vectors `(batch, dim)` of what was given, and their similarity `(images, texts)`, `(videos, texts)` or `(audio, texts)`: unit
     vectors and their cosine, or, of a model that compares by dot product, vectors with their norms and that.
 
-    A model that reads text and pictures as one sequence gives `embeds`, one vector an item; of one with a tower each,
+    A model that reads text and images as one sequence gives `embeds`, one vector an item; of one with a tower each,
     `get_fused_features` gives that.
     """
 
@@ -214,7 +214,7 @@ class ZooModel(PreTrainedModel):
         return self._features(Item(text=""), {"ids": input_ids, "mask": mask.bool(), **sequence})
 
     def get_image_features(self, pixel_values: Tensor | None = None, **rest: Any) -> BaseModelOutputWithPooling:
-        """Pictures to vectors `pooler_output` `(batch, dim)`; normalisation, where the model has it, happens inside."""
+        """Images to vectors `pooler_output` `(batch, dim)`; normalisation, where the model has it, happens inside."""
         if pixel_values is None and "input_ids" not in rest:
             raise TypeError("get_image_features takes what the processor makes of images; pass **processor(images=...)")
         if pixel_values is None:
@@ -246,7 +246,7 @@ class ZooModel(PreTrainedModel):
     def get_fused_features(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None, **rest: Any
     ) -> BaseModelOutputWithPooling:
-        """As many texts as pictures, each text with its picture, to vectors `pooler_output` `(batch, dim)`.
+        """As many texts as images, each text with its image, to vectors `pooler_output` `(batch, dim)`.
 
         Where the model has a tower each, its rule of fusion makes one vector of the two.
         """
@@ -350,7 +350,7 @@ class ZooProcessor(ProcessorMixin):
     post_process_multimodal_output = post_process_image_text_to_text
 
     def apply_chat_template(self, *args: Any, **options: Any) -> Any:
-        """Not offered: an embedding model reads texts and pictures, and puts its own prompt before them."""
+        """Not offered: an embedding model reads texts and images, and puts its own prompt before them."""
         raise NotOfferedError("an embedding model reads no conversation; pass text=..., images=... and prompt=...")
 
     def __call__(
@@ -367,28 +367,28 @@ class ZooProcessor(ProcessorMixin):
         """One text, image, video or audio, or lists of them, as a batch for `ZooModel`.
 
         Args:
-            images: PIL pictures, arrays, bytes or paths. text: strings. A model that reads both as one sequence takes
-                the first text with the first picture, and so on.
+            images: PIL images, arrays, bytes or paths. text: strings. A model that reads both as one sequence takes
+                the first text with the first image, and so on.
             videos: paths, bytes or arrays `(frames, height, width, 3)`, not beside images.
             audio: paths, bytes, `zoo.Waveform`s, or arrays `(samples,)` at `sampling_rate` Hz.
             prompt: text put before the texts. prompt_name: one of the model's by its name; with neither, its default.
 
         Raises:
-            InputError: a text or picture cannot be read. UnsupportedModalityError: the model reads no such thing.
+            InputError: a text or image cannot be read. UnsupportedModalityError: the model reads no such thing.
         """
         words = text_of(self.spec, prompt, prompt_name)
         batch: Batch = {}
         texts = [text] if isinstance(text, str) else list(text or ())
-        pictures = list(images) if isinstance(images, list | tuple) else [] if images is None else [images]
+        images = list(images) if isinstance(images, list | tuple) else [] if images is None else [images]
         together = next((e for e in self.encoders if {"text", "image"} <= e.reads), None)
-        if together is not None and texts and pictures:
-            items = [Item(text=one, image=picture) for one, picture in zip(texts, pictures, strict=True)]
+        if together is not None and texts and images:
+            items = [Item(text=one, image=image) for one, image in zip(texts, images, strict=True)]
             batch |= together.prepare([together.prompted(item, words) for item in items])
         else:
-            films = list(videos) if isinstance(videos, list | tuple) else [] if videos is None else [videos]
+            videos = list(videos) if isinstance(videos, list | tuple) else [] if videos is None else [videos]
             waves = list(audio) if isinstance(audio, list | tuple) else [] if audio is None else [audio]
             waves = [Waveform(w, sampling_rate) if sampling_rate and hasattr(w, "dtype") else w for w in waves]
-            for modality, some in (("text", texts), ("image", pictures), ("video", films), ("audio", waves)):
+            for modality, some in (("text", texts), ("image", images), ("video", videos), ("audio", waves)):
                 if some:
                     batch |= self._prepare(modality, [Item(**{modality: value}) for value in some], words)
         return BatchFeature({NAMES.get(name, name): tensor for name, tensor in batch.items()})

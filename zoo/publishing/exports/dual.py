@@ -38,7 +38,7 @@ def unfit(model: "Embedder") -> str:
     if any(type(t.pooler) is not Cls or type(t.head) is not Identity for t in model.towers):
         return "its towers have heads that transformers' model does not have"
     if not is_default(model.fusion):
-        return "transformers has no place for its rule of fusing a picture with a text"
+        return "transformers has no place for its rule of fusing an image with a text"
     kind = text.model_type
     if kind not in CLASSES:
         return f"{kind} goes out with the zoo's own code"
@@ -47,9 +47,9 @@ def unfit(model: "Embedder") -> str:
     if isinstance(image, HfImage):
         transform = image.transform
         if image.model_type != kind or transform.resize == "longest" or transform.fill:
-            return "transformers has no such preprocessing of pictures"
+            return "transformers has no such preprocessing of images"
         if transform.engine != "torch":
-            return "transformers resizes pictures with torch"
+            return "transformers resizes images with torch"
         if transform.interpolation not in RESAMPLE:
             return f"transformers has no {transform.interpolation} interpolation in torch"
         if transform.crop_rounding != "floor" and transform.resize != "squash":
@@ -118,7 +118,7 @@ def _fill(whole: "nn.Module", vision: "nn.Module", text: "nn.Module", scale: Log
 
 
 def _pixels(image: HfImage | HfNaflexImage) -> dict[str, Any]:
-    """The picture's preprocessing in transformers' words."""
+    """The image's preprocessing in transformers' words."""
     if isinstance(image, HfNaflexImage):
         return {**image.processor_settings, "max_num_patches": image.patches}
     transform = image.transform

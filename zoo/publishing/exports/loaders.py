@@ -48,7 +48,7 @@ def encode_with(
 
     Args:
         loader: one of `LOADERS`.
-        items: texts and pictures, mixed as you like.
+        items: texts and images, mixed as you like.
         prompt_name: one of the model's prompts by its name; a library that has none gets its text in the input.
         role: the library's call for queries or documents, in place of a name.
         dtype: of the weights; float32 if None.

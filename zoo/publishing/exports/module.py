@@ -1,4 +1,4 @@
-"""An Embedder as the one module of a SentenceTransformer: texts, pictures and lists of both, by the zoo's own reading."""
+"""An Embedder as the one module of a SentenceTransformer: texts, images and lists of both, by the zoo's own reading."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -85,8 +85,8 @@ class ZooModule(InputModule):
         """One batch: for each tower the tensors of its items, and the rows of the batch that they are.
 
         Args:
-            inputs: str (always a text, never a path), PIL pictures, arrays, chat messages, or dictionaries such as
-                {"image": path or picture, "text": "..."}.
+            inputs: str (always a text, never a path), PIL images, arrays, chat messages, or dictionaries such as
+                {"image": path or image, "text": "..."}.
 
         Raises:
             InputError: an input cannot be embedded; its place is not told, because sentence-transformers has sorted them.
@@ -164,7 +164,7 @@ def item_of(value: Any) -> Item:
     """An input of sentence-transformers as an Item.
 
     Raises:
-        UnsupportedInputError: a dictionary with other keys, or several turns or pictures in one input.
+        UnsupportedInputError: a dictionary with other keys, or several turns or images in one input.
     """
     if isinstance(value, dict) and {"role", "content"} <= set(value):
         value = [value]
@@ -179,14 +179,14 @@ def item_of(value: Any) -> Item:
                 what=repr(value)[:60],
             )
         regions = regions_from_json(value.get("regions"))
-        # Named as a picture, a string is the path of one; on its own it is always a text.
+        # Named as an image, a string is the path of one; on its own it is always a text.
         media = {k: Path(v) if isinstance(v, str) and k != "text" else v for k, v in value.items() if k != "regions"}
         return as_item(Item(**media, regions=regions))
     return as_item(value)
 
 
 def _of_messages(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The texts of a conversation in a row and its one picture, as one input."""
+    """The texts of a conversation in a row and its one image, as one input."""
     found: dict[str, Any] = {}
     for turn in turns:
         content = turn.get("content")

@@ -74,7 +74,7 @@ def encode(
     """Unit vectors `(n, dim)`, float32, by open_clip's `create_model_and_transforms`, `encode_image`, `encode_text`.
 
     Raises:
-        UnsupportedModalityError: an item is neither a text nor a picture.
+        UnsupportedModalityError: an item is neither a text nor an image.
         UnrecognisedCheckpointError: the configuration describes no model.
         UnsafeCheckpointError: the configuration reaches for code or weights elsewhere.
     """
@@ -87,7 +87,7 @@ def encode(
 
     for item in items:
         if item.modalities not in ({"text"}, {"image"}):
-            raise UnsupportedModalityError(f"open_clip reads a text or a picture, not {sorted(item.modalities)} in one")
+            raise UnsupportedModalityError(f"open_clip reads a text or an image, not {sorted(item.modalities)} in one")
     dtype = dtype or torch.float32
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
@@ -118,7 +118,7 @@ def encode(
 
 
 def snippet(repo: str, spec: ModelSpec) -> str:
-    """The shortest program that embeds a picture and a text with open_clip."""
+    """The shortest program that embeds an image and a text with open_clip."""
     prompt = text_of(spec, prompt_name=name_for(spec, "query"))
     texts = json.dumps([prompt + "a red bicycle", prompt + "two dogs in the snow"], ensure_ascii=False)
     return f"""import open_clip
@@ -181,7 +181,7 @@ def _preprocess_cfg(image: "OpenClipImage") -> dict[str, Any]:
     levels = {transform.fill} if isinstance(transform.fill, int) else set(transform.fill)
     wrong = ""
     if transform.size != size:
-        wrong = f"pictures of {transform.size} for a tower of {size}"
+        wrong = f"images of {transform.size} for a tower of {size}"
     elif transform.resize_size not in (None, size):
         wrong = f"a crop from {transform.resize_size}"
     elif transform.crop_rounding != "round" and transform.resize == "shortest":

@@ -79,7 +79,7 @@ def by_kind(
     """Texts, images and videos apart, in batches, back in order: `(n, dim)`, float32 on the CPU, of unit length but for `norms`.
 
     Args:
-        embed: "text" → function of strings, "image" → of PIL pictures, "video" → of videos, "audio" → of audio, each giving `(batch, dim)`.
+        embed: "text" → function of strings, "image" → of PIL images, "video" → of videos, "audio" → of audio, each giving `(batch, dim)`.
         norms: the vectors keep theirs.
     """
     import torch
@@ -93,7 +93,7 @@ def by_kind(
         for start in range(0, len(mine), batch_size):
             part = mine[start : start + batch_size]
             values = [getattr(items[i], kind) for i in part]
-            values = [picture(load_pixels(image)) for image in values] if kind == "image" else values
+            values = [pil_image(load_pixels(image)) for image in values] if kind == "image" else values
             with torch.inference_mode():
                 vectors = function(values).float().cpu()
                 vectors = vectors if norms else F.normalize(vectors, dim=-1)
@@ -104,8 +104,8 @@ def by_kind(
     return torch.stack(rows)  # type: ignore[arg-type]
 
 
-def picture(pixels: Any) -> Any:
-    """An array `(height, width, 3)` as a PIL picture."""
+def pil_image(pixels: Any) -> Any:
+    """An array `(height, width, 3)` as a PIL image."""
     from PIL import Image
 
     return Image.fromarray(pixels)
@@ -180,7 +180,7 @@ def _zoo_model(folder: Path, call: Call) -> dict[str, Any]:
     prompt = call.how(processor.spec)
     return {
         "text": lambda texts: model.get_text_features(**processor(text=texts, **prompt)).pooler_output,
-        "image": lambda pictures: model.get_image_features(**processor(images=pictures, **prompt)).pooler_output,
+        "image": lambda images: model.get_image_features(**processor(images=images, **prompt)).pooler_output,
         "video": lambda videos: model.get_video_features(**processor(videos=videos, **prompt)).pooler_output,
         "audio": lambda audio: model.get_audio_features(**processor(audio=audio, **prompt)).pooler_output,
     }
@@ -258,7 +258,7 @@ def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> st
         return "\n".join([*lines, pooling])
     from zoo.encoders.hf_dual import DUALS
 
-    kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[picture]")
+    kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[image]")
     kind, value = {
         VIDEOS: ("video", 'videos=[Path("clip.mp4")]'),
         AUDIO: ("audio", 'audio=[Path("bark.wav")]'),
@@ -325,7 +325,7 @@ def _example(spec: ModelSpec) -> str:
     if "text" in spec.modalities:
         return '["a red bicycle"]'
     if "image" in spec.modalities:
-        return "[picture]"
+        return "[image]"
     return VIDEOS if "video" in spec.modalities else AUDIO
 
 

@@ -63,13 +63,13 @@ def encode(
     dtype: "torch.dtype | None" = None,
     norms: bool = False,
 ) -> "Tensor":
-    """Unit vectors `(n, dim)`, float32, of pictures by timm's `create_model` and `create_transform`.
+    """Unit vectors `(n, dim)`, float32, of images by timm's `create_model` and `create_transform`.
 
     Args:
         norms: leave the vectors as timm gives them.
 
     Raises:
-        UnsupportedModalityError: an item is no picture.
+        UnsupportedModalityError: an item is no image.
         UnsafeCheckpointError: the configuration reaches for weights elsewhere.
     """
     import timm
@@ -81,7 +81,7 @@ def encode(
 
     for item in items:
         if item.modalities != {"image"}:
-            raise UnsupportedModalityError(f"timm reads pictures, not {sorted(item.modalities)}")
+            raise UnsupportedModalityError(f"timm reads images, not {sorted(item.modalities)}")
     dtype = dtype or torch.float32
     config = read_json(folder / CONFIG)
     check_timm(config["architecture"], config.get("model_args") or {})
@@ -90,14 +90,14 @@ def encode(
     rows = [torch.zeros(0, model.num_features)]
     with torch.inference_mode():
         for start in range(0, len(items), batch_size):
-            pictures = [Image.fromarray(load_pixels(item.image)) for item in items[start : start + batch_size]]
-            rows.append(model(torch.stack([transform(picture) for picture in pictures]).to(dtype)).float())
+            images = [Image.fromarray(load_pixels(item.image)) for item in items[start : start + batch_size]]
+            rows.append(model(torch.stack([transform(image) for image in images]).to(dtype)).float())
     vectors = torch.cat(rows[1:] or rows)
     return vectors if norms else torch.nn.functional.normalize(vectors, dim=-1)
 
 
 def snippet(repo: str, spec: ModelSpec) -> str:
-    """The shortest program that embeds a picture with timm."""
+    """The shortest program that embeds an image with timm."""
     return f"""import timm
 import torch
 from PIL import Image
@@ -118,7 +118,7 @@ def _tower(model: "Embedder") -> tuple["nn.Module", dict[str, Any], "PixelTransf
 
     tower = next((tower for tower in model.towers if tower.encoder.reads == {"image"}), None)
     if tower is None:
-        raise NotExportableError(f"{model.spec.name} has no tower for pictures alone")
+        raise NotExportableError(f"{model.spec.name} has no tower for images alone")
     encoder = tower.encoder
     if type(tower.head) is not Identity or type(tower.pooler) is not Cls:
         after = f"{type(tower.pooler).__name__} and {type(tower.head).__name__}"
@@ -162,7 +162,7 @@ def _data_config(transform: "PixelTransform", known_crop: float | None) -> dict[
 
 
 def _crop_pct(transform: "PixelTransform", known: float | None) -> float:
-    """The share of the resized picture that is kept, so that timm's own rounding gives back our `resize_size`."""
+    """The share of the resized image that is kept, so that timm's own rounding gives back our `resize_size`."""
     wanted = transform.resize_size or transform.size
     pairs = list(zip(transform.size, wanted, strict=True))
     # Half a pixel more, because floor(size / (size / resized)) can be one less than resized.

@@ -1,4 +1,4 @@
-"""Picture–text pairs kept in memory: pictures as uint8, texts as token ids, captions that may say a colour."""
+"""Image–text pairs kept in memory: images as uint8, texts as token ids, captions that may say a colour."""
 
 import os
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from .augment import COLOURS, colour_of
 _OWN_TEXT = 0.4  # how often a pair is told by its positive itself; else any of its texts is drawn, it among them
 
 
-class PictureBatch(NamedTuple):
-    """Some pairs of a `PictureData`.
+class ImageBatch(NamedTuple):
+    """Some pairs of a `ImageData`.
 
     Attributes:
         pixels: uint8 `(B, 3, S, S)`. ids: token ids of the captions.
-        tints: `(B,)` index into COLOURS that a picture is to be repainted in, -1 for none.
+        tints: `(B,)` index into COLOURS that an image is to be repainted in, -1 for none.
         ignore: `(B, B)`, True where a target is no fair negative of a query.
     """
 
@@ -36,12 +36,12 @@ class PictureBatch(NamedTuple):
     ignore: Tensor
 
 
-class PictureData:
-    """Picture–text pairs, read once and kept in memory: pictures as uint8, texts as token ids.
+class ImageData:
+    """Image–text pairs, read once and kept in memory: images as uint8, texts as token ids.
 
     Args:
         pairs: what to learn. model: its encoders read the pairs.
-        store_size: side in pixels at which pictures are kept, None for the encoder's own.
+        store_size: side in pixels at which images are kept, None for the encoder's own.
         answers: which texts are right for which images; read from the pairs by default.
     """
 
@@ -52,7 +52,7 @@ class PictureData:
             raise ValueError("no pairs to train on")
         self.pairs = pairs
         self.image, self.text = model.route(pairs[0].query).encoder, model.route(pairs[0].positive).encoder
-        self.pixels = self._read_pictures(store_size)
+        self.pixels = self._read_images(store_size)
         texts = sorted({item.text for pair in pairs for item in (pair.positive, *pair.also)})
         self.ids = [self.text.read(Item(text=text)) for text in texts]
         index = {text: position for position, text in enumerate(texts)}
@@ -73,7 +73,7 @@ class PictureData:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def _read_pictures(self, store_size: int | None) -> Tensor:
+    def _read_images(self, store_size: int | None) -> Tensor:
         transform = self.image.transform
         if store_size is not None:
             transform = replace(transform, size=(store_size, store_size), resize_size=None)
@@ -81,7 +81,7 @@ class PictureData:
             return torch.stack(list(pool.map(lambda pair: transform.read(pair.query.image), self.pairs)))
 
     def shrink(self, side: int) -> None:
-        """Gives pictures of this side from now on, of the stored size at most: small views need no large originals."""
+        """Gives images of this side from now on, of the stored size at most: small views need no large originals."""
         side = min(side, self.pixels.shape[-1])
         if self.stored.shape[-1] != side:
             parts = self.pixels.split(512)
@@ -90,16 +90,16 @@ class PictureData:
 
     def batch(
         self, rows: Tensor, *, colour_captions: float = 0.0, tint: float = 0.0, tints: Tensor | None = None
-    ) -> PictureBatch:
+    ) -> ImageBatch:
         """Some pairs, their captions drawn at random.
 
         Args:
-            colour_captions, tint: see `Pictures`. tints: what the pictures have been repainted in, in place of a draw.
+            colour_captions, tint: see `Images`. tints: what the images have been repainted in, in place of a draw.
         """
         luck, painted = torch.rand(len(rows)), tints
         tints = torch.full((len(rows),), -1) if painted is None else painted
         said = torch.full((len(rows),), -1)  # colour that the caption says
-        seen = self.colours[rows].clone()  # colour that the picture has
+        seen = self.colours[rows].clone()  # colour that the image has
         chosen, ids = [], []
         for place, row in enumerate(rows.tolist()):
             name = self.pairs[row].name
@@ -113,11 +113,11 @@ class PictureData:
             ids.append(self._called(name, int(said[place])) if said[place] >= 0 else self.ids[chosen[-1]])
         queries, whole = self.queries[rows], slice(None)
         same = self.answers.right(queries, self.numbers[self.own[rows]]).spared(whole)
-        # A caption with a colour is wrong for a picture of the same thing in another colour, right where it agrees.
+        # A caption with a colour is wrong for an image of the same thing in another colour, right where it agrees.
         other_colour = (said[None] >= 0) & (seen[:, None] >= 0) & (said[None] != seen[:, None])
         plain = self.answers.right(queries, self.numbers[torch.tensor(chosen)]).spared(whole) & (said[None] < 0)
         ignore = (same & ~other_colour) | plain
-        return PictureBatch(self.stored[rows], ids, tints, ignore)
+        return ImageBatch(self.stored[rows], ids, tints, ignore)
 
     def _draw(self, row: int) -> int:
         if torch.rand(()) < _OWN_TEXT:
