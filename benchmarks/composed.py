@@ -1,6 +1,6 @@
 """Composed retrieval by a tiny vision-language model with random weights, before and after minutes of training.
 
-Pack `composed`: an image and a change in words ("as a flat drawing without shading") find the changed image among those
+Pack `composed`: an image and a change described in text ("as a flat drawing without shading") find the changed image among those
 of the test split, whose concepts no training pair shows. The registered test model (VLM2Vec's way of reading, 0.1 million
 weights) goes through `zoo.training.train` as any model does; this equals
 

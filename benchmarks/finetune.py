@@ -270,7 +270,7 @@ def region_pairs(split: str, sources: tuple[str, ...] = ("composed", "bccd")) ->
             seen.add(caption)
             x0, y0, x1, y1 = (round(edge) for edge in region["box"])
             crop = image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
-            # The file keeps the source as the data set: the parts of the test split are told by it.
+            # The file keeps the source as the data set: the parts of the test split are determined by it.
             pairs.append(Pair(Item(image=crop), Item(text=caption), group=caption, dataset=row["source"]))
     return pairs
 

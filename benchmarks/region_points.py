@@ -86,9 +86,9 @@ WAYS: dict[str, Way] = {
 
 def points(row: dict[str, Any], seed: int) -> list[tuple[int, int]]:
     """A random pixel (x, y) of each mask."""
-    luck = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found = [np.argwhere(mask) for mask in row["masks"]]
-    return [tuple(place[luck.integers(len(place))][::-1].tolist()) for place in found]
+    return [tuple(place[rng.integers(len(place))][::-1].tolist()) for place in found]
 
 
 def in_image(model: Any, rows: list[dict[str, Any]], found: list[list[np.ndarray]]) -> float:

@@ -16,9 +16,9 @@ REGIONS = 32
 
 def boxes(width: int, height: int, count: int, seed: int = 0) -> list[zoo.Box]:
     """Boxes of a tenth to a half of the sides, anywhere."""
-    luck = np.random.default_rng(seed)
-    sides = luck.uniform(0.1, 0.5, (count, 2)) * (width, height)
-    corners = luck.uniform(0, 1, (count, 2)) * ((width, height) - sides)
+    rng = np.random.default_rng(seed)
+    sides = rng.uniform(0.1, 0.5, (count, 2)) * (width, height)
+    corners = rng.uniform(0, 1, (count, 2)) * ((width, height) - sides)
     return [zoo.Box(*corner, *(corner + side)) for corner, side in zip(corners.tolist(), sides, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""What a visitor asks with, words, a file or both: its vector, and how it is told back to him."""
+"""What a visitor asks with, a text, a file or both: its vector, and how it is told back to him."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.modalities import Modality
 
 KINDS: tuple["Modality", ...] = ("image", "video", "audio", "document")
-IN_WORDS = {"image": "images", "video": "videos", "audio": "recordings", "document": "PDFs", "text": "words"}
+NAMES = {"image": "images", "video": "videos", "audio": "recordings", "document": "PDFs", "text": "texts"}
 # A file is read as the first of these that the model reads: a video without images for it as its audio.
 _READ_AS = {"video": ("video", "audio"), "image": ("image", "video")}
 
@@ -67,7 +67,7 @@ def input_of(model: "Embedder", path: Path) -> Item:
     if other := read_as(model, kind):
         return Item(**{other: path})
     raise UnsupportedInputError(
-        f"{model.spec.name} reads {', '.join(_named(model))}, and this is one of the {IN_WORDS[kind]}",
+        f"{model.spec.name} reads {', '.join(_named(model))}, and this is one of the {NAMES[kind]}",
         what=path.name,
     )
 
@@ -88,7 +88,7 @@ def ask(model: "Embedder", text: str, file: str | None, heif: Way | None = None)
     """
     started, text = time.perf_counter(), (text or "").strip()
     if text and not reads(model, "text"):
-        raise user_error(f"{model.spec.name} reads no words. Ask with a file, of {' or '.join(_named(model))}.")
+        raise user_error(f"{model.spec.name} reads no text. Ask with a file, of {' or '.join(_named(model))}.")
     try:
         if not file:
             if not text and not reads(model, "text"):
@@ -110,7 +110,7 @@ def ask(model: "Embedder", text: str, file: str | None, heif: Way | None = None)
 
 
 def _named(model: "Embedder") -> list[str]:
-    return [IN_WORDS[kind] for kind in kinds_of(model)]
+    return [NAMES[kind] for kind in kinds_of(model)]
 
 
 def _described(item: Item) -> str:

@@ -1,4 +1,4 @@
-"""Composed search: a reference image and words that say what is to be different ("the same but in blue")."""
+"""Composed search: a reference image and text that say what is to be different ("the same but in blue")."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +78,7 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
                     value="",
                     allow_custom_value=True,
                     label="Instruction",
-                    info="For models that read image and words as one sequence: a task of MMEB, or your own words.",
+                    info="For models that read image and text as one sequence: a task of MMEB, or your own words.",
                     elem_id="instruction",
                 )
                 share = slider(
@@ -87,7 +87,7 @@ def tab(search: "Search", own: gr.State) -> list[gr.components.Component]:
                     1,
                     value=0.5,
                     step=0.05,
-                    info="For models that read them apart and add the vectors: 1 is the image alone, 0 the words alone.",
+                    info="For models that read them apart and add the vectors: 1 is the image alone, 0 the text alone.",
                 )
         with gr.Column(scale=2, min_width=300):
             found = results_gallery("Images", search.browse(), columns=3, elem_id="both-results")

@@ -97,7 +97,7 @@ class Search:
     # Searching ---------------------------------------------------------------------------------------------------
 
     def by_text(self, query: str, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
-        """The images that fit the words best.
+        """The images that fit the text best.
 
         Args:
             query: what to look for, in a few words or a sentence.
@@ -151,12 +151,12 @@ class Search:
         top_k: int = 8,
         own: Visitor = None,
     ) -> tuple[Results, Scores]:
-        """The images that are like the one given, changed as the words say; the given one itself is left out.
+        """The images that are like the one given, changed as the text says; the given one itself is left out.
 
         Args:
             image: the reference. words: what is to be different, for example "the same but in blue".
             instruction: the task in words, or the name of one of MMEB's; for models that read both as one sequence.
-            share: weight of the image, 0 to 1, for models that read image and words apart and add the vectors.
+            share: weight of the image, 0 to 1, for models that read image and text apart and add the vectors.
             top_k: how many images to return.
         """
         gallery, model = self.in_use(own)

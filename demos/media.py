@@ -18,7 +18,7 @@ from zoo.inputs.kinds import kind_of
 from zoo.scales import Scales
 from zoo.shards.folder import holds_vectors
 
-from .asked import IN_WORDS, Asked, ask, input_of, kinds_of, read_as
+from .asked import NAMES, Asked, ask, input_of, kinds_of, read_as
 from .gallery import Gallery, GalleryFile, Refused, Thumbnails, embed_files, unique
 from .handlers import MAX_UPLOADS
 from .labels import similarities
@@ -125,7 +125,7 @@ class MediaSearch:
         started, kinds = time.perf_counter(), self._kinds_of(gallery)
         rows = self._rows_of(gallery, kind)
         if not rows:
-            raise user_error(f"There are no {IN_WORDS.get(kind, kind)} among the files. Add some, or choose all kinds.")
+            raise user_error(f"There are no {NAMES.get(kind, kind)} among the files. Add some, or choose all kinds.")
         scores = similarities(self.model, asked.vector, gallery.vectors).tolist()
         scales = Scales.of(self.model, asked.modalities)
         ours, read = [scores[row] for row in rows], [read_as(self.model, kinds[row]) for row in rows]
@@ -148,11 +148,11 @@ class MediaSearch:
         if nothing and set(read) <= set(nothing):
             title += ": nothing clearly fits, these are the nearest"
         elif nothing:
-            note += f" No {' and no '.join(IN_WORDS[one] for one in sorted(nothing))} clearly fit."
+            note += f" No {' and no '.join(NAMES[one] for one in sorted(nothing))} clearly fit."
         if any(row.get("weak") for row in found):
             note += " A pale bar is of what lies below where right answers do."
         if kind == _ALL and len(set(kinds)) == 1 and len(kinds_of(self.model)) > 1:
-            note += f" All that is here are {IN_WORDS[kinds[0]]}."
+            note += f" All that is here are {NAMES[kinds[0]]}."
         return {"title": title, "rows": found, "note": note}, [rows[place] for place in best]
 
     def explained(
@@ -189,7 +189,7 @@ class MediaSearch:
         """What is there, in its order; of many the first."""
         gallery = self._gallery(own)
         if gallery is None:
-            kinds = ", ".join(IN_WORDS[kind] for kind in kinds_of(self.model))
+            kinds = ", ".join(NAMES[kind] for kind in kinds_of(self.model))
             return {"title": "Nothing here yet", "note": f"Add {kinds} of your own below; then search them."}
         kinds, rows = self._kinds_of(gallery), self._rows_of(gallery, kind)
         told = dict(WELCOME)
@@ -270,7 +270,7 @@ class MediaSearch:
         kept = set(unique(whole.files))
         whole = whole.only([row for row, image in enumerate(whole.files) if image in kept])
         counts = Counter(_kind(image.path) for image in made.files)
-        several = ((counts[kind], word) for kind, word in IN_WORDS.items() if counts[kind])
+        several = ((counts[kind], word) for kind, word in NAMES.items() if counts[kind])
         kinds = ", ".join(f"{count:,} {word if count > 1 else word[:-1]}" for count, word in several)
         line = f"{len(made):,} of {offered:,} files were added ({kinds}); {len(whole):,} are there now."
         return whole, line + ("\n\n" + refusals(refused) if refused else "")

@@ -1,4 +1,4 @@
-"""Search recordings, clips, images and documents with words or with a file: the demo of models that hear or watch."""
+"""Search recordings, clips, images and documents with text or with a file: the demo of models that hear or watch."""
 
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import gradio as gr
 
 from zoo.inputs.kinds import kind_of
 
-from .asked import IN_WORDS, input_of, kinds_of
+from .asked import NAMES, input_of, kinds_of
 from .found import found_list
 from .gallery import Gallery, GalleryFile, embed_files, joined
 from .made import USED, made_media
@@ -114,10 +114,10 @@ def _tries(model: "Embedder") -> list[str]:
 
 def _page_of(search: MediaSearch, tries: Sequence[str]) -> gr.Blocks:
     model, kinds = search.model, kinds_of(search.model)
-    named = [IN_WORDS[kind] for kind in kinds]
+    named = [NAMES[kind] for kind in kinds]
     spoken = named[0] if len(named) == 1 else ", ".join(named[:-1]) + f" and {named[-1]}"
-    by_words = "text" in model.spec.modalities
-    how = "with words, or with a file" if by_words else "with a file"
+    by_text = "text" in model.spec.modalities
+    how = "with words, or with a file" if by_text else "with a file"
     how += " or a recording" if "audio" in kinds else ""
     with gr.Blocks(title="Embedding Zoo · search by meaning", analytics_enabled=False) as page:
         gr.Markdown(
@@ -128,7 +128,7 @@ def _page_of(search: MediaSearch, tries: Sequence[str]) -> gr.Blocks:
         own, asked = gr.State(None, time_to_live=12 * 3600), gr.State(None, time_to_live=12 * 3600)
         box = gr.MultimodalTextbox(
             label="What are you looking for?",
-            placeholder="words, or a file" if by_words else "a file",
+            placeholder="words, or a file" if by_text else "a file",
             sources=["upload", "microphone"] if "audio" in kinds else ["upload"],
             file_count="single",
             submit_btn="Search",
@@ -141,7 +141,7 @@ def _page_of(search: MediaSearch, tries: Sequence[str]) -> gr.Blocks:
             components=[gr.Textbox(visible=False)], samples=rows, label="Try", type="values", visible=bool(rows)
         )
         with gr.Row(equal_height=False):
-            choices = [("all kinds", "all"), *((IN_WORDS[kind], kind) for kind in kinds)]
+            choices = [("all kinds", "all"), *((NAMES[kind], kind) for kind in kinds)]
             wanted = gr.Radio(choices, value="all", label="Show", visible=len(kinds) > 1, scale=3, min_width=300)
             top_k = how_many(48, 8, "Results to show")
         found = found_list(search.browse(), elem_id="found")

@@ -43,8 +43,8 @@ NOTHING = {
     "title": "Nothing pointed at yet",
     "note": "Click a thing in the image, drag a box around it, or paint over it.",
 }
-WORDLESS = {
-    "title": "This model reads no words",
+NO_TEXT = {
+    "title": "This model reads no text",
     "note": "So it gives no names; the places that look like it are below.",
 }
 
@@ -230,7 +230,7 @@ class Pointing:
 
     def _names(self, model: "Embedder", vector: "Tensor", words: list[str]) -> Scores:
         if "text" not in model.spec.modalities:
-            return WORDLESS
+            return NO_TEXT
         if words:
             return shares(facing(model, [_PLACE]), vector, words, TEMPERATURE)
         return nearest_words(model, vector, _PLACE)

@@ -1,4 +1,4 @@
-"""Search a gallery with words or images, describe an image with your own labels, and see the gallery as a map."""
+"""Search a gallery with text or images, describe an image with your own labels, and see the gallery as a map."""
 
 import tempfile
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TITLE = "Embedding Zoo"
 EXPLANATION = (
-    "Search images by what they show. A model turns words and images into vectors, and what means the same lies "
+    "Search images by what they show. A model turns texts and images into vectors, and what means the same lies "
     "close together."
 )
 LABELS = "cat, dog, pagoda, flower, cup, mountain, boat, person, camera, rocket"
@@ -79,7 +79,7 @@ def build(
     workspace: Path | None = None,
     queries: Sequence[str] = (),
     heif: bool = False,
-    first: str = "words",
+    first: str = "text",
 ) -> gr.Blocks:
     """The search page; for a model that reads no images, the page of `omni` where it hears or watches, else that of `text`.
 
@@ -92,7 +92,7 @@ def build(
         workspace: private folder for thumbnails; by default one that goes with the process.
         queries: what to offer to try; by default words that stand out in the gallery.
         heif: whether a page that is not `local` decodes visitors' HEIC images, in a process of its own, or refuses them.
-        first: the tab that is open at first, "words", "both" or "region".
+        first: the tab that is open at first, "text", "both" or "region".
     """
     if "image" not in model.spec.modalities:
         hears_or_watches = {"audio", "video"} & model.spec.modalities
@@ -125,7 +125,7 @@ def _page(search: Search, reads_text: bool, first: str) -> gr.Blocks:
                 with gr.Row(visible=False) as answers:
                     fetch, leave = gr.Button("Fetch it", variant="primary", size="sm"), gr.Button("Not now", size="sm")
         with gr.Tabs(selected=first if reads_text or first == "region" else "image"):
-            with gr.Tab("By words", id="words", visible=reads_text):
+            with gr.Tab("By text", id="text", visible=reads_text):
                 text_results = _text_tab(search, own)
             with gr.Tab("By both", id="both", visible=reads_text):
                 both_results = compose.tab(search, own)

@@ -59,7 +59,7 @@ def launch(
         queries: what to offer to try, in place of words that stand out.
         heif: decodes HEIC images of visitors where others reach the page, in a process of its own (see `zoo.inputs.apart`);
             without it they are refused there. A page of this machine alone decodes them wherever pillow-heif is installed.
-        page: what is shown at first, "search", "compose" (an image and words together) or "regions" (point at a thing); by default
+        page: what is shown at first, "search", "compose" (an image and a text together) or "regions" (point at a thing); by default
             what suits the model.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).

@@ -54,7 +54,7 @@ images: `pip install "embedding-zoo[demo]"`, then `zoo demo hf:$repo --photos ~/
 SHORT = {
     frozenset({"text"}): "Search sentences by meaning",
     frozenset({"image"}): "Search images by an image",
-    frozenset({"image", "text"}): "Search images by words, or by an image",
+    frozenset({"image", "text"}): "Search images by text, or by an image",
 }
 OMNI = "Search images, clips and recordings by meaning"
 POINT = "Point at a thing: its name, and others like it"

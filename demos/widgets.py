@@ -1,4 +1,4 @@
-"""The pieces that demos share: look, score bars, image upload, and errors in plain words."""
+"""The pieces that demos share: look, score bars, image upload, and errors in plain English."""
 
 from collections.abc import Callable, Sequence
 from html import escape

@@ -198,7 +198,7 @@ def pack():
 # `make test-all` takes every family.
 FOR_ALL = {"clip-test", "colqwen2-test", "image-test", "mini-test", "text-test"}
 ONE_DUAL = FOR_ALL - {"clip-test"}  # where nothing is written, one way of two towers is as good as the other
-DEAR = {"test_certificate": FOR_ALL, "test_exports": FOR_ALL, "test_demo_launch": ONE_DUAL, "test_mteb": ONE_DUAL}
+COSTLY = {"test_certificate": FOR_ALL, "test_exports": FOR_ALL, "test_demo_launch": ONE_DUAL, "test_mteb": ONE_DUAL}
 # Of what every model must do, the vision-language families do most in the same code: in the default run four stand for all.
 MANY, VISION_LANGUAGE = {"test_registry"}, {"colqwen2-test", "qwen3vl-test", "unite-test", "vlm2vec-test"}
 AUDIO = {"ast-test", "whisper-test"}  # as clap-test and speech-test, whose windows are read by the same code
@@ -228,7 +228,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )  # else as they were
     names = set(zoo.list_models("*-test"))
     alike = {name for name in names - VISION_LANGUAGE if zoo.get_spec(name).format is not None}
-    left_out = {**{file: names - few for file, few in DEAR.items()}, **dict.fromkeys(MANY, alike | AUDIO)}
+    left_out = {**{file: names - few for file, few in COSTLY.items()}, **dict.fromkeys(MANY, alike | AUDIO)}
     for item in items:
         of = set(map(str, item.callspec.params.values())) if hasattr(item, "callspec") else set()
         if left_out.get(item.path.stem, set()) & of:

@@ -1,4 +1,4 @@
-"""Plug-ins: what an installed package registers by an entry point is known; one that fails is told, and hides no other.
+"""Plug-ins: what an installed package registers by an entry point is known; one that fails is reported, and hides no other.
 
 Parts of models are registered under names, and nothing else is saved.
 """

@@ -37,9 +37,9 @@ def make_image(seed: int, width: int = 90, height: int = 60) -> Image.Image:
 
 def make_audio(seed: int, seconds: float, rate: int = 16_000) -> zoo.Waveform:
     """Noise that is louder in some bands than in others."""
-    luck = np.random.default_rng(seed)
-    bands = np.repeat(luck.random(8), round(seconds * rate / 16) + 1)[: round(seconds * rate) // 2 + 1]
-    spectrum = np.fft.rfft(luck.standard_normal(round(seconds * rate)))
+    rng = np.random.default_rng(seed)
+    bands = np.repeat(rng.random(8), round(seconds * rate / 16) + 1)[: round(seconds * rate) // 2 + 1]
+    spectrum = np.fft.rfft(rng.standard_normal(round(seconds * rate)))
     return zoo.Waveform((0.1 * np.fft.irfft(spectrum * bands[: len(spectrum)])).astype(np.float32), rate)
 
 
@@ -217,7 +217,7 @@ def test_listing_loads_no_heavy_package():
     assert out.stdout.strip() == "[]"
 
 
-def test_a_variant_holds_what_differs_from_its_kin():
+def test_a_variant_holds_what_differs_from_its_family():
     """From the decorator to the last line; timm's median is six. What models share stands once, above them."""
     lines = []
     for file in (Path(zoo.__file__).parent / "models").glob("*.py"):
@@ -343,10 +343,10 @@ def test_forward_gives_unit_vectors(name, models):
         assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-5)
 
 
-# LLaVA takes the states before CLIP's last layer, and SigLIP's before its last norm; what is behind them is only carried. VIRTUE's
+# LLaVA takes the states before CLIP's last layer, and SigLIP's before its last norm; what is after them is only carried. VIRTUE's
 # SAM stays as it is. TIPSv2's mask token is of its masked training. FG-CLIP 2's other heads are for regions and other texts.
 # Whisper's positions are waves that nobody trains. PE-AV's codec stays as it is.
-BEHIND_FEATURES = re.compile(
+AFTER_FEATURES = re.compile(
     r"vision_tower\..*(post_layernorm|layers\.2)\.|segmenter\.sam\.|embeddings\.mask_token$|^towers\.\d\.encoder\.(dense|first|rest|long_head|region_head)\."
     r"|tower\.embed_positions\.weight$|codec\.(dac_encoder|bottleneck)\."
 )
@@ -358,7 +358,7 @@ def test_backward_reaches_every_weight(name, models):
     for tower, some in _towers_and_inputs(model):
         vectors = tower(tower.encoder.prepare([zoo.inputs.item.as_item(x) for x in some]))
         (vectors * torch.randn_like(vectors)).sum().backward()
-    gradients = {key: weight.grad for key, weight in model.named_parameters() if not BEHIND_FEATURES.search(key)}
+    gradients = {key: weight.grad for key, weight in model.named_parameters() if not AFTER_FEATURES.search(key)}
     assert [key for key, gradient in gradients.items() if gradient is None] == []
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
 
@@ -390,7 +390,7 @@ def test_padding_never_changes_an_embedding(name, models):
     short = zoo.Item(text="a red motorbike")
     alone = tower(tower.encoder.prepare([short]))
     beside = tower(tower.encoder.prepare([zoo.Item(text="word " * 40), short]))[1:]
-    if alone.ndim == 3:  # a vector a token: those of the padding are empty
+    if alone.ndim == 3:  # one vector per token: those of the padding are empty
         beside, padding = beside[:, : alone.shape[1]], beside[:, alone.shape[1] :]
         assert padding.numel()
         assert not padding.any()

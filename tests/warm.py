@@ -1,6 +1,6 @@
 """Python processes that start in milliseconds: forks of one process per pytest worker that has the libraries loaded.
 
-A fresh interpreter spends three to eight seconds of CPU on importing torch and its kin. `run` and `Popen` are called
+A fresh interpreter spends three to eight seconds of CPU on importing torch and the like. `run` and `Popen` are called
 like subprocess's own, with a command that begins with `sys.executable`, and give a real process with an environment,
 folder and streams of its own:
 

@@ -1,4 +1,4 @@
-"""Augmentation of single items in any modality, told by a seed: the same seed gives the same view in every process."""
+"""Augmentation of single items in any modality, determined by a seed: the same seed gives the same view in every process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -36,7 +36,7 @@ _USUAL = {
 _IMAGES = ("crop", "flip", "colour", "erase")
 _AUDIO = ("gain", "shift", "mute", "pitch", "pad", "noise")
 _LOUD = {"gain": 60.0, "pitch": 2.0}  # the most that a number may be, where that is not 1
-_RATE = 16_000.0  # any: what is resampled is told by the quotient of two rates
+_RATE = 16_000.0  # any: what is resampled is determined by the quotient of two rates
 _NOISE = (-90.0, -50.0)  # decibels of full scale: from what nobody hears to a bad microphone
 
 
@@ -116,19 +116,19 @@ class Augmentation:
 
     def item(self, item: Item, seed: int | Sequence[int]) -> Item:
         """The item with its text changed, and videos and recordings that are arrays; the rest is changed after reading."""
-        luck = np.random.default_rng([0, *_numbers(seed)])
+        rng = np.random.default_rng([0, *_numbers(seed)])
         changes: dict[str, Any] = {}
         if item.text is not None and (self.words or self.swap):
-            changes["text"] = change_words(item.text, luck, leave_out=self.words, swap=self.swap)
+            changes["text"] = change_words(item.text, rng, leave_out=self.words, swap=self.swap)
         if _is_array(item.video) and self._any("frames", *_IMAGES):
             video = torch.as_tensor(item.video).movedim(-1, 1)  # (F, H, W, 3) → (F, 3, H, W)
-            changed = self._video(video, luck, still=bool(len(item.regions))).movedim(1, -1)
+            changed = self._video(video, rng, still=bool(len(item.regions))).movedim(1, -1)
             changes["video"] = changed if isinstance(item.video, Tensor) else changed.numpy()
         if (waveform := as_waveform(item.audio)) is not None and self._any(*_AUDIO):
             samples = torch.from_numpy(mono(waveform, repr(waveform)))
-            changes["audio"] = Waveform(self._audio(samples, luck), waveform.rate)
+            changes["audio"] = Waveform(self._audio(samples, rng), waveform.rate)
         elif _is_array(item.audio) and self._any(*_AUDIO):  # of an encoder from outside, which knows its rate
-            changed = self._audio(torch.as_tensor(item.audio), luck)
+            changed = self._audio(torch.as_tensor(item.audio), rng)
             changes["audio"] = changed if isinstance(item.audio, Tensor) else changed.numpy()
         return replace(item, **changes) if changes else item
 
@@ -140,93 +140,93 @@ class Augmentation:
         Raises:
             RecipeError: the encoder's reads hold no pixels, frames or waveform to change.
         """
-        luck = np.random.default_rng([1, *_numbers(seed)])
+        rng = np.random.default_rng([1, *_numbers(seed)])
         still = bool(len(item.regions))
         if (
             still and self._any(*_IMAGES) and hasattr(value, "pixels")
         ):  # of a dense rule: an image, and what of it is meant
-            return value._replace(pixels=self._image(value.pixels, luck, still=True))
+            return value._replace(pixels=self._image(value.pixels, rng, still=True))
         if still and type(value) is tuple:  # of an ensemble: several images of one region, changed alike
             return tuple(self.read(part, item, seed) for part in value)
         if item.image is not None and self._any(*_IMAGES):
-            return self._image(_expect(value, "uint8 (3, H, W) pixels", _is_image), luck, still=still)
+            return self._image(_expect(value, "uint8 (3, H, W) pixels", _is_image), rng, still=still)
         if item.video is not None and not _is_array(item.video) and self._any("frames", *_IMAGES):
-            return self._video(_expect(value, "uint8 (F, 3, H, W) frames", _is_video), luck, still=still)
+            return self._video(_expect(value, "uint8 (F, 3, H, W) frames", _is_video), rng, still=still)
         told = _is_array(item.audio) or as_waveform(item.audio) is not None
         if item.audio is not None and not told and self._any(*_AUDIO):
-            return self._audio(_expect(value, "float (samples,) waveforms", _is_audio), luck)
+            return self._audio(_expect(value, "float (samples,) waveforms", _is_audio), rng)
         return value
 
     def _any(self, *names: str) -> bool:
         return any(getattr(self, name) for name in names)
 
-    def _image(self, pixels: Tensor, luck: np.random.Generator, *, still: bool) -> Tensor:
+    def _image(self, pixels: Tensor, rng: np.random.Generator, *, still: bool) -> Tensor:
         """uint8 `(..., 3, H, W)`; all images of a video alike."""
         if self.crop and not still:
-            pixels = crop(pixels, luck, self.crop)
-        if self.flip and not still and luck.random() < self.flip:
+            pixels = crop(pixels, rng, self.crop)
+        if self.flip and not still and rng.random() < self.flip:
             pixels = pixels.flip(-1)
         if self.colour:
-            pixels = change_light(pixels, luck, self.colour)
-        if self.erase and luck.random() < self.erase:
-            pixels = erase(pixels, luck)
+            pixels = change_light(pixels, rng, self.colour)
+        if self.erase and rng.random() < self.erase:
+            pixels = erase(pixels, rng)
         return pixels
 
-    def _video(self, frames: Tensor, luck: np.random.Generator, *, still: bool) -> Tensor:
+    def _video(self, frames: Tensor, rng: np.random.Generator, *, still: bool) -> Tensor:
         if self.frames and len(frames) > 1:
-            frames = frames[torch.from_numpy(pick_frames(len(frames), luck, self.frames))]
-        return self._image(frames, luck, still=still)
+            frames = frames[torch.from_numpy(pick_frames(len(frames), rng, self.frames))]
+        return self._image(frames, rng, still=still)
 
-    def _audio(self, wave: Tensor, luck: np.random.Generator) -> Tensor:
-        return change_audio(wave, luck, **{name: getattr(self, name) for name in _AUDIO})
+    def _audio(self, wave: Tensor, rng: np.random.Generator) -> Tensor:
+        return change_audio(wave, rng, **{name: getattr(self, name) for name in _AUDIO})
 
 
 # ---------------------------------------------------------------------------------------------------- one modality each
 
 
-def crop(pixels: Tensor, luck: np.random.Generator, least: float) -> Tensor:
+def crop(pixels: Tensor, rng: np.random.Generator, least: float) -> Tensor:
     """A random part of images `(..., 3, H, W)`, at least so much of their area, enlarged to their size (Inception)."""
     height, width = pixels.shape[-2:]
-    area, aspect = luck.uniform(least, 1), np.exp(luck.uniform(-np.log(_ASPECT), np.log(_ASPECT)))
+    area, aspect = rng.uniform(least, 1), np.exp(rng.uniform(-np.log(_ASPECT), np.log(_ASPECT)))
     tall = min(height, max(1, round(height * np.sqrt(area / aspect))))
     wide = min(width, max(1, round(width * np.sqrt(area * aspect))))
-    top, left = luck.integers(height - tall + 1), luck.integers(width - wide + 1)
+    top, left = rng.integers(height - tall + 1), rng.integers(width - wide + 1)
     part = pixels[..., top : top + tall, left : left + wide].reshape(-1, 3, tall, wide)
     return F.interpolate(part, (height, width), mode="bilinear", antialias=True).reshape(pixels.shape)
 
 
-def change_light(pixels: Tensor, luck: np.random.Generator, most: float) -> Tensor:
+def change_light(pixels: Tensor, rng: np.random.Generator, most: float) -> Tensor:
     """Saturation, contrast and brightness of uint8 `(..., 3, H, W)`, each times 1 - most to 1 + most; hues stay."""
-    saturation, contrast, brightness = (float(luck.uniform(1 - most, 1 + most)) for _ in range(3))
+    saturation, contrast, brightness = (float(rng.uniform(1 - most, 1 + most)) for _ in range(3))
     images = pixels.float()
     images = torch.lerp(images.mean(-3, keepdim=True), images, saturation)
     images = torch.lerp(images.mean(), images, contrast) * brightness
     return images.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def erase(pixels: Tensor, luck: np.random.Generator) -> Tensor:
+def erase(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """A rectangle of one random colour over uint8 `(..., 3, H, W)` (random erasing, Zhong et al., 2020)."""
     height, width = pixels.shape[-2:]
-    area, aspect = luck.uniform(*_ERASED), np.exp(luck.uniform(-np.log(2), np.log(2)))
+    area, aspect = rng.uniform(*_ERASED), np.exp(rng.uniform(-np.log(2), np.log(2)))
     tall = min(height, max(1, round(height * np.sqrt(area / aspect))))
     wide = min(width, max(1, round(width * np.sqrt(area * aspect))))
-    top, left = luck.integers(height - tall + 1), luck.integers(width - wide + 1)
+    top, left = rng.integers(height - tall + 1), rng.integers(width - wide + 1)
     pixels = pixels.clone()
-    colour = torch.from_numpy(luck.integers(256, size=(3, 1, 1))).to(torch.uint8)
+    colour = torch.from_numpy(rng.integers(256, size=(3, 1, 1))).to(torch.uint8)
     pixels[..., top : top + tall, left : left + wide] = colour
     return pixels
 
 
-def change_words(text: str, luck: np.random.Generator, *, leave_out: float = 0.0, swap: float = 0.0) -> str:
+def change_words(text: str, rng: np.random.Generator, *, leave_out: float = 0.0, swap: float = 0.0) -> str:
     """The text without some of its words, and with some next to each other exchanged (EDA, Wei and Zou, 2019)."""
     words = text.split()
     if len(words) < 2:
         return text
-    kept = [word for word, chance in zip(words, luck.random(len(words)), strict=True) if chance >= leave_out]
-    kept = kept or [words[int(luck.integers(len(words)))]]
+    kept = [word for word, chance in zip(words, rng.random(len(words)), strict=True) if chance >= leave_out]
+    kept = kept or [words[int(rng.integers(len(words)))]]
     place = 0
     while swap and place < len(kept) - 1:
-        if luck.random() < swap:
+        if rng.random() < swap:
             kept[place], kept[place + 1] = kept[place + 1], kept[place]
             place += 1
         place += 1
@@ -235,7 +235,7 @@ def change_words(text: str, luck: np.random.Generator, *, leave_out: float = 0.0
 
 def change_audio(
     wave: Tensor,
-    luck: np.random.Generator,
+    rng: np.random.Generator,
     *,
     gain: float = 0.0,
     shift: float = 0.0,
@@ -245,27 +245,27 @@ def change_audio(
     noise: float = 0.0,
 ) -> Tensor:
     """A waveform `(samples,)` faster or slower, longer by silence, louder or softer, moved, silent for a while, and noisy."""
-    changed = played(wave, 2 ** float(luck.uniform(-pitch, pitch))) if pitch else wave.clone()
+    changed = played(wave, 2 ** float(rng.uniform(-pitch, pitch))) if pitch else wave.clone()
     if pad:
-        before, after = (round(share * len(changed)) for share in luck.uniform(0, pad, 2))
+        before, after = (round(share * len(changed)) for share in rng.uniform(0, pad, 2))
         changed = F.pad(changed, (before, after))
     count = changed.shape[-1]
     if gain:
-        factor = float(10 ** (luck.uniform(-gain, gain) / 20))
+        factor = float(10 ** (rng.uniform(-gain, gain) / 20))
         # Louder than full scale would clip: a distortion that no recording of the thing has.
         loudest = float(changed.abs().max()) if count else 0.0
         changed = changed * min(factor, max(1.0, 1 / loudest) if loudest else factor)
-    moved = round(luck.uniform(-shift, shift) * count)
+    moved = round(rng.uniform(-shift, shift) * count)
     if moved:
         changed = torch.roll(changed, moved, -1)
         changed[..., slice(0, moved) if moved > 0 else slice(moved, None)] = 0
-    length = round(luck.uniform(0, mute) * count)
+    length = round(rng.uniform(0, mute) * count)
     if length:
-        start = int(luck.integers(count - length + 1))
+        start = int(rng.integers(count - length + 1))
         changed[..., start : start + length] = 0
-    if noise and luck.random() < noise:
-        level = 10 ** (luck.uniform(*_NOISE) / 20)
-        changed = changed + torch.from_numpy(luck.standard_normal(count)).to(changed) * level
+    if noise and rng.random() < noise:
+        level = 10 ** (rng.uniform(*_NOISE) / 20)
+        changed = changed + torch.from_numpy(rng.standard_normal(count)).to(changed) * level
     return changed
 
 
@@ -277,11 +277,11 @@ def played(wave: Tensor, speed: float) -> Tensor:
     return torch.from_numpy(fast).to(wave.dtype) if len(fast) else wave.clone()
 
 
-def pick_frames(count: int, luck: np.random.Generator, most: float) -> np.ndarray:
+def pick_frames(count: int, rng: np.random.Generator, most: float) -> np.ndarray:
     """Frames `(count,)` of a video in order: evenly over a part of it, each moved by up to half its distance."""
-    span = luck.uniform(1 - most, 1) * count
-    start, step = luck.uniform(0, count - span), span / count
-    places = start + step * (np.arange(count) + luck.uniform(0, 1, count))
+    span = rng.uniform(1 - most, 1) * count
+    start, step = rng.uniform(0, count - span), span / count
+    places = start + step * (np.arange(count) + rng.uniform(0, 1, count))
     return np.clip(places.astype(np.int64), 0, count - 1)
 
 

@@ -63,8 +63,8 @@ def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
 def _centres(vectors: np.ndarray, count: int, seed: int, rounds: int = 10) -> np.ndarray:
     """Unit centres `(min(count, n), dim)` of spherical k-means."""
     vectors = np.asarray(vectors, dtype=np.float64)
-    luck = np.random.default_rng(seed)
-    centres = vectors[luck.choice(len(vectors), min(count, len(vectors)), replace=False)]
+    rng = np.random.default_rng(seed)
+    centres = vectors[rng.choice(len(vectors), min(count, len(vectors)), replace=False)]
     for _ in range(rounds):
         nearest = (vectors @ centres.T).argmax(1)
         sums = np.zeros_like(centres)

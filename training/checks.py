@@ -50,7 +50,7 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
     if count == 0:
         raise PairsError("there are no pairs to train on")
     if count == 1:
-        raise PairsError("one pair alone has nothing to be told from; give at least two")
+        raise PairsError("one pair alone has nothing to be told apart from; give at least two")
     if recipe.batch_size > count:
         raise PairsError(
             f"a batch of {recipe.batch_size} is larger than the {count} pairs; set batch_size={count} or less"
@@ -195,7 +195,7 @@ def check_rows(pairs: Sequence[Pair] | PairTable, recipe: Recipe, loss: Loss) ->
         )
     if not each and loss.needs_negatives:
         raise PairsError(
-            "without in-batch negatives a query has nothing to be told from; give hard negatives (zoo mine)"
+            "without in-batch negatives a query has nothing to be told apart from; give hard negatives (zoo mine)"
         )
     for part in loss.modules():  # of wrappers what they wrap
         if isinstance(part, Loss):

@@ -118,7 +118,7 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
     device = None if arguments.device is None else device_here("--device", arguments.device)
     recipe = recalled.stages(_changes(arguments, recalled.given)) if recalled.recipe else named
     name = arguments.model or named[0].model or DEFAULT_MODEL
-    source(name)  # a name of no model is told before the rows are looked at
+    source(name)  # a name of no model is reported before the rows are looked at
     pairs, held_out = _opened(arguments, recalled)
     tables = [table for table in (pairs, held_out) if table is not None]
     check_unread(pairs, recipe, held_out)

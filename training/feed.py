@@ -1,4 +1,4 @@
-"""PairFeed: pairs → the batch of a step, read in threads ahead of the model; told by the seed and the step alone."""
+"""PairFeed: pairs → the batch of a step, read in threads ahead of the model; determined by the seed and the step alone."""
 
 import math
 import warnings
@@ -179,7 +179,7 @@ class PairFeed:
         return TrainBatch(reads[:count], reads[count:], extras, rows, further, contents, self.answers, part)
 
     def _part(self, step: int) -> int:
-        """Which loss a step has, told by the whole batch: all processes say the same."""
+        """Which loss a step has, determined by the whole batch: all processes say the same."""
         found = np.unique(self.parts[self.sampler.rows(step)]) if self.parts is not None else [0]
         if len(found) > 1:
             raise SamplerError(f"the batch of step {step} holds rows of several losses; take sampler='homogeneous'")
@@ -191,8 +191,8 @@ class PairFeed:
         return [self._read_pair(step, place + i, int(row)) for i, row in enumerate(rows)]
 
     def _read_pair(self, step: int, place: int, row: int) -> _Drawn:
-        """A pair and its reads; where it cannot be read, another takes its place, told by the step and the place."""
-        luck = np.random.default_rng((self.recipe.seed, step, place))
+        """A pair and its reads; where it cannot be read, another takes its place, determined by the step and the place."""
+        rng = np.random.default_rng((self.recipe.seed, step, place))
         for _ in range(_TRIES):
             try:
                 return self._draw(step, place, row)
@@ -200,7 +200,7 @@ class PairFeed:
                 self.skipped.add(place_of(self.pairs, row), str(error))
             datasets = datasets_of(self.pairs)[0]
             alike = np.flatnonzero(datasets == datasets[row])  # a batch of one data set stays so
-            row = int(alike[luck.integers(len(alike))])
+            row = int(alike[rng.integers(len(alike))])
         raise TooManyBadItemsError(f"{_TRIES} pairs in a row cannot be read; the last is {place_of(self.pairs, row)}")
 
     def _draw(self, step: int, place: int, row: int) -> _Drawn:
@@ -265,8 +265,8 @@ class PairFeed:
         epoch = step // self.sampler.steps_per_epoch
         order = [0]
         if count > 1:
-            luck = np.random.default_rng((self.recipe.seed, row, epoch // count, _ORDER))
-            order = np.roll(luck.permutation(count), -(epoch % count)).tolist()
+            rng = np.random.default_rng((self.recipe.seed, row, epoch // count, _ORDER))
+            order = np.roll(rng.permutation(count), -(epoch % count)).tolist()
         first, *more = (1 + i for i in order)
         chosen = range(1 + count, min(size, 1 + count + self.negatives))
         return [0, first, *chosen, *more[: self.further]]

@@ -35,7 +35,7 @@ def hold_out(
     pairs: Sequence[Pair] | PairTable, held_out: Sequence[Pair] | PairTable | None, recipe: Recipe
 ) -> tuple[Sequence[Pair] | PairTable, Sequence[Pair] | PairTable | None]:
     """(pairs to learn from, pairs for the figures): those given, or the validation rows where a column says which they are,
-    or a random share of the pairs told by the seed.
+    or a random share of the pairs determined by the seed.
 
     A query that is held out is in no pair that is learned, as far as there are 20,000 pairs or fewer; among more the
     rows alone are kept apart, so that they need not all be read.

@@ -30,7 +30,7 @@ ITSELF = "itself"  # as a teacher's name: the model as it is when the stage begi
 
 
 class Teacher(NamedTuple):
-    """A frozen model's vectors by key, and the words that it puts before queries and targets."""
+    """A frozen model's vectors by key, and the prompts that it puts before queries and targets."""
 
     vectors: VectorCache
     prefixes: tuple[str, str]

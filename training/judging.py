@@ -54,7 +54,7 @@ class Plan(NamedTuple):
 def plan(recipe: Recipe, count: int, *, partly: bool = False, processes: int = 1) -> Plan:
     """The recipe's, else as many evaluations as are about 3.5 % of the run's work, the first before the first step.
 
-    Told by counts alone, so that the same recipe over the same pairs evaluates the same steps on any machine. Where few
+    Determined by counts alone, so that the same recipe over the same pairs evaluates the same steps on any machine. Where few
     would fit fewer pairs are ranked, but no fewer than can tell anything.
 
     Args:
@@ -171,7 +171,7 @@ class Judge:
         self.since = time.monotonic()
 
     def settle(self) -> None:
-        """After a checkpoint: no resumed run goes back behind it, and one best is enough."""
+        """After a checkpoint: no resumed run goes back before it, and one best is enough."""
         if self.main:
             keep_newest(self.best_folder, 1)
 

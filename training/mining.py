@@ -445,8 +445,8 @@ def _choose(found: _Found, catalogue: Catalogue, rules: Rules, report: MiningRep
         report.removed[name] = int((gone & (scores > -torch.inf)).sum())
         scores.masked_fill_(gone, -torch.inf)
     count = min(rules.negatives, scores.shape[1])
-    luck = torch.rand(scores.shape, generator=torch.Generator().manual_seed(rules.seed))
-    order = scores if rules.sampling == "top" else luck.masked_fill(scores == -torch.inf, -torch.inf)
+    rng = torch.rand(scores.shape, generator=torch.Generator().manual_seed(rules.seed))
+    order = scores if rules.sampling == "top" else rng.masked_fill(scores == -torch.inf, -torch.inf)
     picked = order.topk(count, dim=1).indices
     best, order = scores.gather(1, picked).sort(dim=1, descending=True)
     chosen = found.documents.gather(1, picked.gather(1, order)).masked_fill(best == -torch.inf, -1)

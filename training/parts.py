@@ -21,7 +21,7 @@ def parts_of(stage: Recipe, pairs: Sequence[Pair] | PairTable, *, strict: bool =
     """A stage as one recipe for each of its losses, with the data sets that it is for; the stage itself where it has one.
 
     Args:
-        pairs: told by their data sets. strict: every pattern must name one of them.
+        pairs: grouped by their data sets. strict: every pattern must name one of them.
 
     Raises:
         RecipeError: a pattern names no data set, or none that an earlier one leaves.

@@ -278,7 +278,7 @@ class Recipe:
 
     @contextmanager
     def around(self, model: "Embedder") -> "Iterator[Callable[[Any], None] | None]":
-        """While the steps run; yields what is to be done with the feed behind the last, None for nothing."""
+        """While the steps run; yields what is to be done with the feed after the last, None for nothing."""
         yield None
 
     def feed(

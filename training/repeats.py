@@ -7,7 +7,6 @@ from .losses import Loss
 
 _STEPS = 4  # batches that are counted
 _BLOCK = 256
-_NAMES = {"image": "image", "video": "video", "audio": "audio"}
 
 
 def repeats(feed: Feed, loss: Loss) -> str:
@@ -43,7 +42,7 @@ def _called(answers: Answers) -> tuple[str, str]:
         sides.append(next(iter(kinds)) if len(kinds) == 1 else frozenset())
     if sides[0] == sides[1] or not all(len(kind) == 1 for kind in sides):
         return "query", "answer"
-    query, answer = (_NAMES.get(next(iter(kind)), "caption") for kind in sides)
+    query, answer = ("caption" if (name := next(iter(kind))) == "text" else name for kind in sides)
     return query, answer
 
 

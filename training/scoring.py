@@ -127,7 +127,7 @@ class Scoring:
         )
 
     def _some(self, pairs: Sequence[Pair], most: int | None) -> Sequence[Pair]:
-        """So many of them at most, told by the seed, in their order."""
+        """So many of them at most, determined by the seed, in their order."""
         if most is None or len(pairs) <= most:
             return pairs
         order = np.random.default_rng((self.seed, _STREAM)).permutation(len(pairs))

@@ -1,6 +1,6 @@
 """Views: a fixed number of augmented versions of every item, so that what does not learn is computed once for each of them.
 
-Told by the item's content, the recipe's augmentation and seed: every process makes the same ones, and a killed run goes on with them.
+Determined by the item's content, the recipe's augmentation and seed: every process makes the same ones, and a killed run goes on with them.
 """
 
 import hashlib

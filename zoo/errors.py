@@ -93,7 +93,7 @@ class PromptError(ZooError, ValueError):
 
 
 class TokenVectorsError(ZooError, ValueError):
-    """A model of late interaction has a vector for every token, where one vector an item is needed."""
+    """A model of late interaction has a vector for every token, where one vector per item is needed."""
 
 
 class NormsLostError(ZooError, ValueError):

@@ -179,7 +179,7 @@ def _truncated(spec: ModelSpec, how: str) -> ModelSpec:
     """The facts of a model that reads over-long sequences otherwise; the format is part of the fingerprint."""
     if spec.format is None:
         raise ValueError(
-            f"truncation={how!r} is for vision-language models, whose prompt goes on behind the text; {spec.name} has no such "
+            f"truncation={how!r} is for vision-language models, whose prompt goes on after the text; {spec.name} has no such "
             "prompt: leave it out"
         )
     return replace(spec, format=replace(spec.format, truncation=how))
@@ -196,7 +196,7 @@ def open_model(
     ignore: Sequence[str] = (),
     towers: frozenset[str] | None = None,
 ) -> "Embedder":
-    """The work behind `zoo.load_model`, which describes the arguments and errors."""
+    """The work after `zoo.load_model`, which describes the arguments and errors."""
     ignored = Ignore(ignore)
     opening = Opening(
         str(name),

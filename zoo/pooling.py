@@ -25,7 +25,7 @@ class Mean(nn.Module):
 class WeightedMean(nn.Module):
     """Mean with weights 1, 2, 3, ... over real tokens (SGPT, Muennighoff 2022): later tokens have read more.
 
-    Behind a prompt that is not pooled the weights go on where it ends.
+    After a prompt that is not pooled the weights go on where it ends.
     """
 
     def forward(self, tokens: Tokens) -> Tensor:

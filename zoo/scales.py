@@ -1,6 +1,6 @@
-"""Scales: how scores of different kinds compare, as a search among words, images, clips and recordings needs it.
+"""Scales: how scores of different kinds compare, as a search among texts, images, clips and recordings needs it.
 
-A model's similarities of words with recordings lie elsewhere than its similarities of words with images (the modality gap;
+A model's similarities of texts with recordings lie elsewhere than its similarities of texts with images (the modality gap;
 Liang et al., 2022, arXiv 2203.02053): a gallery of both that is ranked by them gives one kind alone. What compares is how far
 a score stands above those of documents that do not answer, z = (score - mean) / scale, as `zoo calibrate` measured them for
 each pair of kinds.

@@ -11,7 +11,7 @@ LISTED = 16_384 * 64 * 64  # the most that qwen-vl-utils has for a frame of a li
 LONGEST_MARK, MOST_MARKS = 200, 10_000  # characters, of what an image becomes a thousand of; tokens that are added
 # Poolers of sequences, by their classes → as facts of models and fingerprints call them.
 POOLINGS = {"LastToken": "last", "Mean": "mean", "EveryToken": "tokens"}
-_IN_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
 
 
 class _Facts:
@@ -59,12 +59,12 @@ def _other_type(value: Any, one: "Field[Any]") -> str:
         return "" if isinstance(value, str) and value in inner else f"one of {', '.join(inner)}"
     if kind is tuple:
         fits = isinstance(value, list | tuple) and all(type(part) is inner[0] for part in value)
-        return "" if fits else f"a list, each entry of it {_IN_WORDS[inner[0]]}"
+        return "" if fits else f"a list, each entry of it {_NAMES[inner[0]]}"
     if kind is Mapping:
         pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
         return "" if all(isinstance(part, str) for pair in pairs for part in pair) else "texts by their names"
     fits = isinstance(value, int | float) if one.type is float else isinstance(value, one.type)  # type: ignore[arg-type]
-    return "" if fits and isinstance(value, bool) == (one.type is bool) else _IN_WORDS[one.type]  # type: ignore[index]
+    return "" if fits and isinstance(value, bool) == (one.type is bool) else _NAMES[one.type]  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class SequenceFormat(_Facts):
         deepstack: whether features of inner vision layers are added to the text layers (Qwen3-VL).
         punctuate: take the space around an instruction off, and add a full stop where it ends in no punctuation.
         mixed: whether one item may hold both text and media.
-        media_first: whether an item's media are read before its text; else behind it. Of an item's `parts` their order counts.
+        media_first: whether an item's media are read before its text; else after it. Of an item's `parts` their order counts.
         join: what stands between a text and another one that follows it in the item.
         truncation: of sequences over `max_tokens`: "text" takes the end of the last text, and keeps what the prompt ends in;
             "reference" takes the end of the whole sequence, as the tokenizers of the authors' code do.

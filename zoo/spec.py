@@ -83,9 +83,9 @@ class ModelSpec:
         media: limits of each medium in that sequence, by modality ({"image": ImageLimits(...)}).
         pooling: what becomes of that sequence's tokens: the "last" one, the "mean", or "tokens" (each is a vector); another
             pooler by the name of its class. By default the last, with late interaction all tokens.
-        projection: name in the checkpoint of the linear layer behind the backbone ("custom_text_proj"), "" for none.
+        projection: name in the checkpoint of the linear layer after the backbone ("custom_text_proj"), "" for none.
         adapter: which one of the adapters in the checkpoint's folder `adapters` is merged ("retrieval"), "" for none.
-        similarity: how its vectors are compared: "cosine", of one unit vector an item; "dot", of one vector an item that
+        similarity: how its vectors are compared: "cosine", of one unit vector an item; "dot", of one vector per item that
             keeps its norm; "maxsim", of one unit vector per token (late interaction).
         attention: whether a text backbone's tokens see each other "causal" or "bidirectional", where the checkpoint's own
             files do not say it; None where they do.
@@ -386,13 +386,13 @@ def check_names(facts: Mapping[str, Any]) -> None:
 
 
 def need_one_vector(spec: ModelSpec, what: str) -> None:
-    """Called where something takes one vector an item, before any work is done.
+    """Called where something takes one vector per item, before any work is done.
 
     Raises:
         TokenVectorsError: the model has one for every token; `what` names the thing ("an index").
     """
     if spec.similarity == "maxsim":
         raise TokenVectorsError(
-            f"{spec.name} has one vector a token (late interaction), and {what} takes one an item; take another model "
+            f"{spec.name} has one vector per token (late interaction), and {what} takes one an item; take another model "
             "(zoo list), or compare in memory: model.encode, model.similarity, model.rank"
         )

@@ -198,7 +198,7 @@ def test_a_row_stays_when_it_has_vanished_until_its_place_is_taken(text, tmp_pat
     embed("abcdef")
     assert embed("abcd") == (0, 0, 0, 4, 2, 0)
     assert {one: row["text"] for one, row in rows(out).items()} == dict(enumerate_texts("abcdef"))
-    # The rows behind a deleted one move up: the last place is free, and the deleted one's is taken.
+    # The rows after a deleted one move up: the last place is free, and the deleted one's is taken.
     assert embed("acd") == (0, 0, 2, 1, 2, 1)
     assert {one: row["text"] for one, row in rows(out).items()} == {
         "0": "a", "1": "c", "2": "d", "4": "e", "5": "f",
@@ -228,7 +228,7 @@ def test_what_comes_back_is_recognised_and_copies_are_not_embedded(clip, tmp_pat
     assert clip.embed(photos, out) == (0, 0, 0, 9, 0, 0)
     (photos / "b" / "c" / "00008.png").rename(tmp_path / "last.png")
     assert clip.embed(photos, out) == (0, 0, 0, 8, 1, 0)
-    (tmp_path / "last.png").rename(photos / "b" / "c" / "zz.png")  # under another name, behind all others
+    (tmp_path / "last.png").rename(photos / "b" / "c" / "zz.png")  # under another name, after all others
     assert clip.embed(photos, out) == (0, 0, 1, 8, 0, 0)
     (photos / "00000 copy.png").write_bytes((photos / "00000.png").read_bytes())
     assert clip.embed(photos, out) == (0, 0, 1, 9, 0, 0)

@@ -56,7 +56,7 @@ def folder(tmp_path: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def test_a_folder_of_audio_is_embedded_and_found_by_words_and_by_a_file(
+def test_a_folder_of_audio_is_embedded_and_found_by_text_and_by_a_file(
     folder, model, files, expected, tmp_path, capsys
 ):
     report = embed_dataset(model, folder, tmp_path / "out", progress=False)

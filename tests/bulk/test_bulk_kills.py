@@ -19,7 +19,7 @@ from zoo.shards.folder import ShardFolder
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 BEFORE = [f"text {i}" for i in range(90)]
-# Rows are added in front, between and behind, changed, moved and deleted.
+# Rows are added in front, between and after, changed, moved and deleted.
 AFTER = [
     "new 0",
     *BEFORE[5:40],
@@ -82,7 +82,7 @@ def test_killed_at_random_moments(trial_seeds, text, vectors, jobs, tmp_path):
         assert jobs.run(source, tmp_path / "whole", **options) == 0
         costs.append(jobs.spent)
         ends.append(answers(text, tmp_path / "whole", vectors))
-    assert set(ends[1].values()) > set(AFTER)  # the rows behind the last have stayed
+    assert set(ends[1].values()) > set(AFTER)  # the rows after the last have stayed
     killed, unfinished = 0, 0
     for seed in trial_seeds:
         draw, out = random.Random(seed), tmp_path / str(seed)

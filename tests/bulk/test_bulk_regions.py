@@ -153,7 +153,7 @@ def test_a_grid_covers_the_image_on_every_level():
         assert max(box.x1 for box in boxes) == max(box.y1 for box in boxes) == 1
 
 
-def test_places_are_searched_by_words_boxes_and_columns(model, photos, tmp_path):
+def test_places_are_searched_by_text_boxes_and_columns(model, photos, tmp_path):
     embed(model, photos, tmp_path / "out", regions="grid")
     index = open_index(tmp_path / "out", model=model, backend="exact")
     query = model.encode(Item(image=photos / "b.png", regions=[Box.relative(0.25, 0.25, 0.75, 0.75)]))

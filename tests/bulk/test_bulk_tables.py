@@ -149,7 +149,7 @@ def test_the_text_of_a_column_with_an_odd_name_is_shown(text, tmp_path, capsys):
 
 
 def test_a_text_is_embedded_as_it_stands(text, tmp_path):
-    texts = ["  spaces before", "and behind  ", " \tboth "]
+    texts = ["  spaces before", "and after  ", " \tboth "]
     embed(text, as_jsonl([{"text": one} for one in [*texts, "  "]], tmp_path / "t.jsonl"), tmp_path / "out")
     np.testing.assert_allclose(stored(tmp_path / "out")[1], text.encode_document(texts).numpy(), atol=1e-6)
     assert [bad["reason"] for bad in quarantined(tmp_path / "out")] == ["empty-text"]

@@ -252,7 +252,7 @@ def test_encode_refuses_and_advises(run, models, tmp_path, monkeypatch):
     model = ["--model", models["clip-test"]]
     status, _, err = run("encode", "00000.png", *model)
     assert status == 0
-    assert "embedded as words; for the file, write --image 00000.png" in err
+    assert "embedded as text; for the file, write --image 00000.png" in err
     for arguments, message in [
         ([], "nothing to embed"),
         (["a", "--out", "x.json"], "ends in .npy"),
@@ -350,7 +350,7 @@ def test_search_refuses_what_makes_no_sense(run, texts, models, tmp_path):
         ((texts, "--html", tmp_path / "x.html"), "--html is a page of one search"),
         ((texts, "--image", tmp_path / "gone.jpg"), "gone.jpg does not exist"),
         ((texts, "a", "--image", image), "text-test reads text, not image\\+text in one item"),
-        ((texts, "a", "--image-weight", "0.5"), "--image-weight is of an image and words together"),
+        ((texts, "a", "--image-weight", "0.5"), "--image-weight is of an image and a text together"),
         ((texts, "a", "--image", image, "--image-weight", "0.5"), "--image-weight is for models that do not"),
         ((tmp_path / "nowhere", "a"), "no manifest.json"),
         ((texts, "a", "--where", "labl = 'x'"), "did you mean 'label'"),

@@ -34,7 +34,7 @@ def test_show_says_how_a_vision_language_model_reads(capsys, monkeypatch):
         shown[name] = capsys.readouterr().out
     assert "128 for every token" in shown["jina-embeddings-v4-multivector"]
     assert "cc-by-nc-4.0 (non-commercial only)" in shown["jina-embeddings-v4-multivector"]
-    assert "words or images" in shown["jina-embeddings-v4-multivector"]
+    assert "text or images" in shown["jina-embeddings-v4-multivector"]
     assert "1 frame a second, at most 64" in shown["qwen3vl-embedding-8b"]
     assert "4096 (also 2048, 1024" in shown["qwen3vl-embedding-8b"]
     assert "those of images too" in shown["gme-test"]

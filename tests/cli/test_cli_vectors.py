@@ -422,7 +422,7 @@ def test_cluster_prints_and_writes_groups_with_names(run, models, photos, made, 
     assert page.count("<h2>") == 3
 
 
-def test_cluster_without_words_loads_no_model_and_refuses_before_one(run, never, made, tmp_path):
+def test_cluster_without_text_loads_no_model_and_refuses_before_one(run, never, made, tmp_path):
     status, out, _ = run("cluster", made["texts"], "--k", 4, "--no-words")
     assert status == 0
     assert re.search(r"^ +1 +\d+ +text \d+ ", out, re.MULTILINE)

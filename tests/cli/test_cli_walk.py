@@ -1,4 +1,4 @@
-"""All commands: what is cheap to know is told before a model is opened or anything written, and pipes get all of it."""
+"""All commands: what is cheap to know is reported before a model is opened or anything written, and pipes get all of it."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Pages of the demo in Chromium: one browser a file, what a visitor does, and what must hold whatever he sees."""
+"""Pages of the demo in Chromium: one browser per file, what a visitor does, and what must hold whatever he sees."""
 
 import contextlib
 import io

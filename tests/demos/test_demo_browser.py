@@ -109,7 +109,7 @@ def test_the_page_fits_its_window(page, width):
     page.set_viewport_size({"width": width, "height": 844})
     page.reload()
     expect(first_image(page)).to_be_visible()
-    for tab in ("By words", "By both", "By image", "Describe", "Map", "Add yours"):
+    for tab in ("By text", "By both", "By image", "Describe", "Map", "Add yours"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
 

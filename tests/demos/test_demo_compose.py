@@ -39,7 +39,7 @@ def captions(found):
     return [caption for _, caption in found]
 
 
-def test_image_and_words_together_find_what_has_both(search, photos):
+def test_image_and_text_together_find_what_has_both(search, photos):
     found, scores = search.by_both(str(photos / "red.png"), "blue", top_k=3)
     assert captions(found)[0] == "red-blue.png"
     assert "red.png" not in captions(found), "the reference itself is no answer"
@@ -89,7 +89,7 @@ def test_every_demo_that_a_model_names_is_there():
         assert hasattr(import_module(f"zoo.demos.{zoo.get_spec(name).demo}"), "build"), name
 
 
-def test_a_model_without_words_has_no_such_tab(photos, tmp_path):
+def test_a_model_without_text_has_no_such_tab(photos, tmp_path):
     page = compose.build(colour_model(modalities=frozenset({"image"})), folder_images(photos), workspace=tmp_path)
     tabs = {block.label: block.visible for block in page.blocks.values() if isinstance(block, gr.Tab)}
     assert tabs["By both"] is False

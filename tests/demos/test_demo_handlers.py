@@ -103,7 +103,7 @@ def test_empty_query_names_the_remedy(search, query):
         search.by_text(query)
 
 
-def test_model_without_words_says_so(make):
+def test_model_without_text_says_so(make):
     search = make(colour_model("eyes-only", frozenset({"image"})))
     with pytest.raises(gr.Error, match=r"eyes-only reads image.*another model"):
         search.by_text("red")

@@ -215,7 +215,7 @@ def test_what_is_missing_is_said(search, files, tmp_path):
     with pytest.raises(gr.Error, match="several files"):
         search.search({"text": "", "files": [str(path) for path in files[:2]]})
     hears = MediaSearch(only(search.model, "audio"), None, search.visitors, tmp_path)
-    with pytest.raises(gr.Error, match=r"reads no words\. Ask with a file, of recordings"):
+    with pytest.raises(gr.Error, match=r"reads no text\. Ask with a file, of recordings"):
         words(hears, "red")
     with pytest.raises(gr.Error, match="Add a file first, of recordings"):
         words(hears, "")

@@ -106,11 +106,11 @@ def test_without_a_mark_or_an_image_nothing_is_asked(page_of, photos):
     assert told[1]["title"] == "No image yet"
 
 
-def test_a_model_without_words_finds_places_only(photos, tmp_path):
+def test_a_model_without_text_finds_places_only(photos, tmp_path):
     model = colour_model(modalities=frozenset({"image"}))
     page = Pointing(Search(Models(model), embed_files(model, folder_images(photos)), tmp_path))
     _, names, places = answered(page, photos, marks("point", *SQUARES["red"]), top_k=1)
-    assert names == pointing.WORDLESS
+    assert names == pointing.NO_TEXT
     assert places[0][1].endswith("red.png")
 
 

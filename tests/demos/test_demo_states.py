@@ -142,7 +142,7 @@ def said(page, words):
 
 
 @both_widths
-def test_search_by_words(visit, served, width):
+def test_search_by_text(visit, served, width):
     page = visit(width, served.url)
     expect(page.locator("#text-results .thumbnail-lg")).to_have_count(len(COLOURS))
     holds(page, "words-start", first_image(page), page.get_by_label("What are you looking for?"))
@@ -174,7 +174,7 @@ def _share(bar):
 
 
 @widths
-def test_mistakes_in_a_search_by_words(visit, served, width):
+def test_mistakes_in_a_search_by_text(visit, served, width):
     page = visit(width, served.url)
     ask(page, "red")
     expect(page.locator("#text-scores li")).to_have_count(8)
@@ -441,7 +441,7 @@ def test_a_local_page_gets_more_images_and_another_model(visit, photos, tmp_path
         report.scroll_into_view_if_needed()
         holds(page, "add-again", report)
 
-        open_tab(page, "By words")
+        open_tab(page, "By text")
         ask(page, "purple")
         expect(page.locator("#text-scores li").first).to_contain_text("purple.png")
         page.reload()
@@ -533,7 +533,7 @@ def test_the_page_of_an_image_model(visit, photos, width):
         page = visit(width, url)
         go = page.get_by_role("button", name="Find similar images")
         holds(page, "image-start", go)
-        for name in ("By words", "By both", "Describe"):
+        for name in ("By text", "By both", "Describe"):
             expect(page.get_by_role("tab", name=name)).to_have_count(0)
         page.locator("#look-for input[type=file]").set_input_files(photos / "grey.png")
         expect(page.locator("#image-scores li").first).to_contain_text("grey.png")

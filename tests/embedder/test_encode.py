@@ -1,4 +1,4 @@
-"""`encode` and its kin: shapes, order, prompts, cuts, precisions, streams, and what happens when the model misbehaves."""
+"""`encode` and its variants: shapes, order, prompts, cuts, precisions, streams, and what happens when the model misbehaves."""
 
 import warnings
 from dataclasses import replace
@@ -98,7 +98,7 @@ def test_prompts_by_name_by_text_and_by_default():
     assert torch.equal(model.encode("cats"), model.encode("find: cats", prompt=""))
 
 
-def test_a_blank_text_stays_an_error_behind_a_prompt():
+def test_a_blank_text_stays_an_error_after_a_prompt():
     model = zoo.build_model("text-test")
     with pytest.raises(zoo.InputError, match="no visible character"):
         model.encode("  ", prompt="query: ")

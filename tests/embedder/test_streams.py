@@ -128,7 +128,7 @@ def test_passes_of_several_threads_overlap(model, right, monkeypatch):
     threading.Thread(target=lambda: ([t.join() for t in threads], done.set())).start()
     while len(found) < 1:
         assert not done.wait(0.01) or found
-    model.train()  # asked for while a pass is under way: it comes behind that pass
+    model.train()  # asked for while a pass is under way: it comes after that pass
     go.set()
     assert done.wait(60)
     assert all(torch.allclose(vectors, right[:3], atol=1e-5) for vectors in found.values())

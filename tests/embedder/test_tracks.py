@@ -133,7 +133,7 @@ def test_parts_of_an_excerpt_have_the_times_of_the_whole(clip, hearing):
     track = hearing.encode_track(Excerpt(content, 0.5, 2), "second")
     assert track.starts.tolist() == [0.5, 1.5]
     torch.testing.assert_close(track.vectors[1], hearing.encode(Excerpt(content, 1.5, 1)), atol=1e-5, rtol=0)
-    with pytest.raises(UnsupportedInputError, match="behind the end"):
+    with pytest.raises(UnsupportedInputError, match="after the end"):
         model.encode_track(Excerpt(VIDEO, 4, 1), "second")
 
 

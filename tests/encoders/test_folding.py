@@ -70,7 +70,7 @@ def test_a_copy_is_made_anew_when_weights_change():
 
 
 class _Elsewhere(nn.Module):
-    """Its norm stands behind its convolution in the list, and before it in the computation."""
+    """Its norm stands after its convolution in the list, and before it in the computation."""
 
     def __init__(self) -> None:
         super().__init__()

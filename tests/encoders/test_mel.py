@@ -46,7 +46,7 @@ def test_kaldis_energies(seconds: float) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "hop"), [((0.4, 3.0), 160), ((30.0,), 160), ((0.01, 1.0), 170), ((29.9995,), 170)])
-def test_whispers_logarithms_and_the_silence_behind(seconds: tuple[float, ...], hop: int) -> None:
+def test_whispers_logarithms_and_the_silence_after(seconds: tuple[float, ...], hop: int) -> None:
     clips = [clip(16_000, length) for length in seconds]
     extractor = transformers.WhisperFeatureExtractor(hop_length=hop)
     expected = extractor([c.numpy() for c in clips], sampling_rate=16_000, return_tensors="pt")["input_features"]

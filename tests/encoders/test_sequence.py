@@ -15,7 +15,7 @@ import torch
 import zoo
 from zoo import Embedder, Item, ModelSpec
 from zoo.embedder import Tower
-from zoo.encoders.checking import COUNTS_BEHIND_FILLER
+from zoo.encoders.checking import COUNTS_AFTER_FILLER
 from zoo.encoders.hf_dual import DUALS
 from zoo.encoders.sequence import SequenceEncoder, content_of, sequence
 from zoo.encoders.sequence.backbones import PLAIN, all_backbones, backbone_of, known_types
@@ -249,7 +249,7 @@ def test_limits_are_the_usual_ones_of_what_is_marked() -> None:
     assert limits_of({"image": {}}, None) == {}
 
 
-def test_a_pooler_that_makes_no_sense_behind_the_encoder_is_refused() -> None:
+def test_a_pooler_that_makes_no_sense_after_the_encoder_is_refused() -> None:
     layout = SequenceFormat(prompt="{{ text }}", attention="bidirectional")
     encoder = SequenceEncoder(tiny_qwen2_vl(), layout, {}, 64)
     Tower(encoder, Mean(), Identity())
@@ -282,7 +282,7 @@ def asks_for_a_type(node: ast.AST) -> bool:
     return any(word in TYPES for word in words)
 
 
-TYPES = {*known_types(), *known_types().values(), *DUALS, *PACKABLE, *COUNTS_BEHIND_FILLER, "llava"}
+TYPES = {*known_types(), *known_types().values(), *DUALS, *PACKABLE, *COUNTS_AFTER_FILLER, "llava"}
 
 
 def test_only_the_files_of_backbones_ask_for_their_type() -> None:

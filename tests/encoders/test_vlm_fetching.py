@@ -68,7 +68,7 @@ PIXELS = {name: switches(zoo.get_spec(name)) for name in READINGS if not name.en
 def first_size(name: str, height: int, width: int) -> tuple[int, int] | None:
     """What the authors' first resize makes of a size; None where they refuse it.
 
-    Those of LamRA, U-MARVEL, GME and their kin are qwen-vl-utils' of their time, with a line about ratios more or less.
+    Those of LamRA, U-MARVEL, GME and the like are qwen-vl-utils' of their time, with a line about ratios more or less.
     """
     reading, widest = PIXELS[name], utils.MAX_RATIO
     if reading.pre_ratio != "clamp" and max(height, width) / min(height, width) > widest:

@@ -131,7 +131,7 @@ def test_the_telling_tasks_exist_and_cover_text_and_image():
 def test_mtebs_mock_run_is_green(name):
     wrapped = zoo.evaluation.mteb.wrap(zoo.load_model(name) if name == "zoo-mini" else zoo.build_model(name))
     if wrapped.model.spec.similarity == "maxsim":
-        pytest.skip("most kinds of tasks take one vector an item; those that rank are among the telling")
+        pytest.skip("most kinds of tasks take one vector per item; those that rank are among the telling")
     found = mteb.mock_run(wrapped)
     assert {task: status.exception for task, status in found.items() if hasattr(status, "exception")} == {}
     # mteb lists one of its tasks twice and keeps results by name.

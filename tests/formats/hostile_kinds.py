@@ -257,7 +257,7 @@ def shape_that_is_no_shape(folder: Path, mark: Path) -> None:
 
 
 @kind("zoo-text", "MissingWeightsError", "promises")
-def bytes_behind_the_weights(folder: Path, mark: Path) -> None:
+def bytes_after_the_weights(folder: Path, mark: Path) -> None:
     _header(folder, lambda header, last: None, b"something hidden")
 
 

@@ -115,7 +115,7 @@ def theirs(folder: Path) -> torch.Tensor | None:
             found = torch.cat(
                 [torch.as_tensor(call(TEXTS, batch_size=1)) for call in (model.encode, model.encode_query)]
             )
-    except BaseException as error:  # whatever a library answers nonsense with
+    except BaseException as error:  # whatever a library answers invalid files with
         if not isinstance(error, Exception) and not panicked(error):
             raise
         return None

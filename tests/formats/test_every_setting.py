@@ -117,7 +117,7 @@ def theirs(folder: Path, ids: list[torch.Tensor]) -> torch.Tensor | None:
                 return None
             with torch.inference_mode():
                 states = [model(input_ids=row[None], return_dict=True).last_hidden_state[0].mean(0) for row in ids]
-    except Exception:  # whatever a library answers nonsense with
+    except Exception:  # whatever a library answers invalid files with
         return None
     vectors = torch.nn.functional.normalize(torch.stack(states), dim=-1)
     return vectors if vectors.isfinite().all() else None

@@ -24,7 +24,7 @@ from tests.reference import write
 TEXT = "a red motorbike"
 PEAK = 128_000_000  # bytes; the largest JSON that is read takes most of it
 _HUB = [name for name, kind in KINDS.items() if kind.on_hub]
-# Behind the download the two ways are one: every fourth kind in the usual run, all of them with `slow`.
+# After the download the two ways are one: every fourth kind in the usual run, all of them with `slow`.
 BY_HUB = [name if i % 4 == 0 else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(_HUB)]
 
 

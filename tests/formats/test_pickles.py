@@ -24,7 +24,7 @@ PLACES = ("", "2_Dense", "3_LayerNorm")
 
 @pytest.fixture(scope="module")
 def good(good: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Besides those of every file "layers": sentence-transformers' with weights in two modules behind the pooling."""
+    """Besides those of every file "layers": sentence-transformers' with weights in two modules after the pooling."""
     layers = tmp_path_factory.mktemp("layers")
     sentence_models._write(layers, Pooling(32, "mean"), Dense(32, 12), LayerNorm(12), Normalize())
     return lambda name: layers if name == "layers" else good(name)

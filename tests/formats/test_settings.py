@@ -126,7 +126,7 @@ def test_of_several_checkpoints_one_is_enough(folder: Path, tmp_path: Path) -> N
         settings_to_ignore(["similarity_name"]) as settings,
     ):
         zoo.load_model(plain, ignore=settings)
-    with pytest.warns(UserWarning, match="similarity_name"):  # alone, it is told as before
+    with pytest.warns(UserWarning, match="similarity_name"):  # alone, it is reported as before
         zoo.load_model(plain, ignore=["similarity_name"])
 
 

@@ -134,7 +134,7 @@ KINDS: dict[str, Kind] = {
     "Ogg of other bytes": ("corrupt-audio", of(b"OggS" + bytes(400))),
     "MP3 cut off": (1.0, of(coded("mp3", "libmp3lame")[: len(coded("mp3", "libmp3lame")) // 2])),
     "MP3 of a tag alone": ("corrupt-audio", of(b"ID3\x04\0\0\0\0\0\x7f" + bytes(127))),
-    "MP3 behind a large tag": (2.0, of(b"ID3\x04\0\0\0\x06\0\0" + bytes(6 << 14) + coded("mp3", "libmp3lame"))),
+    "MP3 after a large tag": (2.0, of(b"ID3\x04\0\0\0\x06\0\0" + bytes(6 << 14) + coded("mp3", "libmp3lame"))),
     "M4A without its index": ("corrupt-audio", of(without_moov(coded("ipod", "aac")))),
     "M4A cut off": ("corrupt-audio", of(coded("ipod", "aac")[:3000])),
     "AAC cut off in a frame": (1.0, of(coded("adts", "aac")[: len(coded("adts", "aac")) // 2])),

@@ -89,14 +89,14 @@ def outcome(content: bytes) -> DecodedAudio | InputError:
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(150, marks=pytest.mark.slow)])
 def test_changed_bytes_are_audio_or_a_named_error(rounds):
-    luck = np.random.default_rng(rounds)
+    rng = np.random.default_rng(rounds)
     found = {"heard": 0, "named": 0}
     for name, content in samples().items():
         for _ in range(rounds):
             changed = bytearray(content)
-            for place in luck.integers(0, len(changed), luck.integers(1, 12)):
-                changed[place] = luck.integers(256)
-            result = outcome(bytes(changed[: len(changed) - int(luck.integers(0, len(changed) // 2))]))
+            for place in rng.integers(0, len(changed), rng.integers(1, 12)):
+                changed[place] = rng.integers(256)
+            result = outcome(bytes(changed[: len(changed) - int(rng.integers(0, len(changed) // 2))]))
             found["heard" if isinstance(result, DecodedAudio) else "named"] += 1
             assert isinstance(result, DecodedAudio) or result.code != "bad-input", name
         assert isinstance(outcome(content), DecodedAudio), f"after the damaged ones no good {name} is read"

@@ -18,13 +18,13 @@ def overlap(found: np.ndarray, wanted: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A noisy red disk and a blue ring with a white middle, on green noise; the masks of both, the ring's with its middle."""
-    luck = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     pixels = np.full((180, 240, 3), (90.0, 150.0, 90.0))
     rows, columns = np.ogrid[:180, :240]
     disk, ring = ((rows - 90) ** 2 + (columns - x) ** 2 <= 40**2 for x in (65, 170))
     pixels[disk], pixels[ring] = RED, BLUE
     pixels[(rows - 90) ** 2 + (columns - 170) ** 2 <= 15**2] = WHITE
-    return (pixels + luck.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8), disk, ring
+    return (pixels + rng.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8), disk, ring
 
 
 def test_a_point_means_the_thing_that_it_lies_on(scene: tuple[np.ndarray, ...]) -> None:
@@ -75,9 +75,9 @@ def test_a_turned_or_larger_image_means_the_same_thing(scene: tuple[np.ndarray, 
 
 def test_the_cheapest_ways_are_dijkstras() -> None:
     sparse = pytest.importorskip("scipy.sparse")
-    luck = np.random.default_rng(1)
-    colours = luck.uniform(0, 30, (9, 13, 3))
-    seeds = luck.random((9, 13)) < 0.05
+    rng = np.random.default_rng(1)
+    colours = rng.uniform(0, 30, (9, 13, 3))
+    seeds = rng.random((9, 13)) < 0.05
     seeds[4, 4] = True
     numbers = np.arange(9 * 13).reshape(9, 13)
     edges = []
@@ -93,9 +93,9 @@ def test_the_cheapest_ways_are_dijkstras() -> None:
 
 def test_what_hangs_together_and_its_holes_are_scipys() -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
-    luck = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     for _ in range(20):
-        region, seeds = luck.random((30, 40)) < 0.62, np.zeros((30, 40), bool)
+        region, seeds = rng.random((30, 40)) < 0.62, np.zeros((30, 40), bool)
         seeds[15, 20] = region[15, 20] = True
         labels, _ = ndimage.label(region)
         own = labels == labels[15, 20]

@@ -118,21 +118,21 @@ def test_pixels_frames_and_files_that_are_not_there():
 # ------------------------------------------------------------------------------------------------ answers
 
 
-def random_rows(luck: random.Random) -> list[Row | None]:
+def random_rows(rng: random.Random) -> list[Row | None]:
     """Rows with shared queries, answers and groups, queries among the answers, and rows that cannot be read."""
-    queries, answers = luck.randint(1, 8), luck.randint(1, 8)
+    queries, answers = rng.randint(1, 8), rng.randint(1, 8)
 
     def answer() -> Item:
-        return text(f"a{luck.randrange(answers)}" if luck.random() < 0.8 else f"q{luck.randrange(queries)}")
+        return text(f"a{rng.randrange(answers)}" if rng.random() < 0.8 else f"q{rng.randrange(queries)}")
 
     rows: list[Row | None] = []
-    for _ in range(luck.randint(2, 12)):
-        others = [text(f"a{luck.randrange(answers + 3)}") for _ in range(2)]
-        group = luck.choice(["", "", "g", "h"])
+    for _ in range(rng.randint(2, 12)):
+        others = [text(f"a{rng.randrange(answers + 3)}") for _ in range(2)]
+        group = rng.choice(["", "", "g", "h"])
         rows.append(
-            Row(text(f"q{luck.randrange(queries)}"), [answer() for _ in range(luck.randint(1, 3))], others, group)
+            Row(text(f"q{rng.randrange(queries)}"), [answer() for _ in range(rng.randint(1, 3))], others, group)
         )
-    return rows if luck.random() < 0.7 else [*rows[:1], None, *rows[1:]]
+    return rows if rng.random() < 0.7 else [*rows[:1], None, *rows[1:]]
 
 
 def is_right(rows: list[Row | None], query: str, target: str) -> bool:
@@ -153,10 +153,10 @@ def test_a_batch_equals_a_loop_over_the_rows(seed):
         check_a_batch(random.Random(5 * seed + turn))
 
 
-def check_a_batch(luck: random.Random) -> None:
-    rows = random_rows(luck)
+def check_a_batch(rng: random.Random) -> None:
+    rows = random_rows(rng)
     answers = Answers(rows)
-    picked = luck.choices([i for i, row in enumerate(rows) if row is not None], k=luck.randint(1, 6))
+    picked = rng.choices([i for i, row in enumerate(rows) if row is not None], k=rng.randint(1, 6))
     words = {
         answers.contents.number(item): item.text
         for row in rows
@@ -164,8 +164,8 @@ def check_a_batch(luck: random.Random) -> None:
         for item in (row.query, *row.answers, *row.others)
     }
     queries = [int(answers.of(i)[0]) for i in picked]
-    targets = [int(answers.of(i)[1 + luck.randrange(answers.counts[i])]) for i in picked]
-    targets += [-1 if luck.random() < 0.1 else int(n) for i in picked for n in answers.of(i)[-2:]]
+    targets = [int(answers.of(i)[1 + rng.randrange(answers.counts[i])]) for i in picked]
+    targets += [-1 if rng.random() < 0.1 else int(n) for i in picked for n in answers.of(i)[-2:]]
     right = answers.right(torch.tensor(queries), torch.tensor(targets))
     asked, found = [words[n] for n in queries], [words.get(n) for n in targets]
     count = len(asked)
@@ -193,7 +193,7 @@ def check_a_batch(luck: random.Random) -> None:
 
 
 def test_either_way_of_looking_up_finds_the_same():
-    """Many queries of few answers, and few queries of many answers: sets are told by the shorter lists."""
+    """Many queries of few answers, and few queries of many answers: sets are determined by the shorter lists."""
     rows = [Row(text(f"image {i}"), [text(f"label {i % 3}")]) for i in range(60)]
     rows += [Row(text(f"word {i % 3}"), [text(f"photo {i}")]) for i in range(60)]
     answers = Answers(rows)

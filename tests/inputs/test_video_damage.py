@@ -31,7 +31,7 @@ def part(name: str, share: float) -> bytes:
 
 
 def patched(data: bytes, after: bytes, at: int, value: bytes) -> bytes:
-    """A file with other bytes at some place behind a word."""
+    """A file with other bytes at some place after a word."""
     place = data.index(after) + at
     return data[:place] + value + data[place + len(value) :]
 

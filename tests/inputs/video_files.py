@@ -22,7 +22,7 @@ WIDTH, HEIGHT = BITS * BLOCK, 96
 def pattern(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """A frame uint8 `(height, width, 3)` that shows its number: ten bits as white and black, and below them the reverse.
 
-    What is under these moves and changes from frame to frame, so that frames cannot be told from each other by chance.
+    What is under these moves and changes from frame to frame, so that frames cannot be told apart from each other by chance.
     """
     y, x = np.mgrid[:height, :width]
     frame = np.stack([(x + 7 * number) % 160 + 40, (y + 3 * number) % 120 + 60, (x + y - 5 * number) % 140 + 50], -1)

@@ -146,10 +146,10 @@ def encoder_of(model: zoo.Embedder) -> AudioEncoder:
 
 def clips(model: zoo.Embedder, *seconds: float) -> list[zoo.Waveform]:
     rate = encoder_of(model).rate
-    luck = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     return [
         zoo.Waveform(
-            tones(length, rate, seed) + 0.05 * luck.standard_normal(round(length * rate)).astype(np.float32), rate
+            tones(length, rate, seed) + 0.05 * rng.standard_normal(round(length * rate)).astype(np.float32), rate
         )
         for seed, length in enumerate(seconds)
     ]

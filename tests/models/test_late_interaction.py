@@ -1,4 +1,4 @@
-"""Late interaction: vectors and scores of ColQwen2, ColPali and ColModernVBERT, and what takes one vector an item."""
+"""Late interaction: vectors and scores of ColQwen2, ColPali and ColModernVBERT, and what takes one vector per item."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_layouts_that_do_not_fit_are_refused(base: Published, native: Callable[[
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_words_and_images_are_read_apart(name: str) -> None:
+def test_texts_and_images_are_read_apart(name: str) -> None:
     model = zoo.build_model(name)
     with pytest.raises(UnsupportedModalityError, match="apart"):
         model.encode(Item(text="a page about", image=pages()[0]))
@@ -348,7 +348,7 @@ def test_streams_give_token_vectors(model: zoo.Embedder) -> None:
         assert len(model.encode([*QUERIES, ""], on_error="skip")) == len(QUERIES)
 
 
-# ------------------------------------------------------------------------------------------ what takes one vector an item
+# ------------------------------------------------------------------------------------------ what takes one vector per item
 
 
 def test_what_takes_one_vector_an_item_says_so_first(model: zoo.Embedder, tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_what_takes_one_vector_an_item_says_so_first(model: zoo.Embedder, tmp_pa
         "mining": lambda: mine([], model),
     }
     for what, attempt in attempts.items():
-        with pytest.raises(TokenVectorsError, match=f"colqwen2-test has one vector a token.*{what}"):
+        with pytest.raises(TokenVectorsError, match=f"colqwen2-test has one vector per token.*{what}"):
             attempt()
     assert not (tmp_path / "out").exists()
 
@@ -385,7 +385,7 @@ def test_what_takes_one_vector_an_item_says_so_first(model: zoo.Embedder, tmp_pa
 def test_one_folder_for_the_zoo_alone(model: zoo.Embedder, tmp_path: Path) -> None:
     exported = export(model, tmp_path / "exported")
     assert [name for name, reason in exported.loaders.items() if not reason] == ["zoo"]
-    assert "one vector a token" in exported.loaders["sentence-transformers"]
+    assert "one vector per token" in exported.loaders["sentence-transformers"]
     again = zoo.load_model(tmp_path / "exported")
     assert furthest(again.encode(items()), model.encode(items())) == 0
     assert not any(file.endswith(".py") for file in exported.files)
@@ -424,9 +424,9 @@ def test_the_command_line_shows_token_vectors(options: list[str], model, tmp_pat
     elif options:
         assert furthest([torch.from_numpy(np.load("one.npy"))], expected) < BOUND
         assert main(["encode", "a", "b", "--model", "./saved", *options]) != 0
-        assert "one vector a token" in capsys.readouterr().err
+        assert "one vector per token" in capsys.readouterr().err
     else:
-        assert "one vector a token" in printed
+        assert "one vector per token" in printed
         assert "MaxSim" in printed
         assert f"{len(expected[0])} tokens" in printed
 

@@ -228,7 +228,7 @@ def test_where_it_points_changes_the_vector(tiny: zoo.Embedder) -> None:
     assert furthest(a, b) > TELLS
 
 
-def test_the_words_are_put_behind_the_users(tiny: zoo.Embedder) -> None:
+def test_the_words_are_put_after_the_users(tiny: zoo.Embedder) -> None:
     encoder = tiny.towers[0].encoder
     item = Item(text="Which dog?", image=FIRST, regions=[Box(8, 12, 40, 50), Point(3, 4)])
     text = encoder.tokenizer.decode(encoder.read(item).ids).replace("<|image_pad|>", "")

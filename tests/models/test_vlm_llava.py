@@ -80,7 +80,7 @@ def unime_onevision(item: Item) -> Row:
 
 
 def unime_v2(item: Item) -> Row:
-    """appply_chat_template of Embedding/src/model_utils.py; images pressed to 1344 x 1344 as in utils/utils.py."""
+    """appply_chat_template of Embedding/src/model_utils.py; images resized to 1344 x 1344 as in utils/utils.py."""
     words = " ".join(part for part in (item.instruction, item.text) if part).strip()
     if not words:
         words = (
@@ -268,7 +268,7 @@ def test_the_backbone_says_how_long_an_image_is(settings, published: dict[str, P
 
 @pytest.mark.parametrize("name", ["next-llama3", "next-mistral", "onevision", "instructcir"])
 def test_texts_are_split_as_the_tokenizer_file_says(name: str, published: dict[str, Published]) -> None:
-    """transformers 5 builds Llama's splitting anew, by which a space behind a mark (VLM2Vec's "<image> ") is lost."""
+    """transformers 5 builds Llama's splitting anew, by which a space after a mark (VLM2Vec's "<image> ") is lost."""
     tokenizer = open_processor(published[name].folder).tokenizer
     for text in ("<image> a cat", "  two  spaces ", "a<image>\n b", "<image><image> [INST] é\n\n"):
         assert tokenizer(text).input_ids == published[name].tokenizer.encode(text).ids

@@ -188,7 +188,7 @@ def test_prompts_to_the_letter(name: str, item: Item, text: str) -> None:
 
 
 def test_vlm2vec_on_llava_next(tmp_path: Path) -> None:
-    """The same prompt around "<image>", behind the beginning that the tokenizer puts there; images of any size."""
+    """The same prompt around "<image>", after the beginning that the tokenizer puts there; images of any size."""
     text = {"model_type": "mistral", "rope_theta": 1000000.0, "sliding_window": None}
     published = llava.write(tmp_path / "llava", "llava_next", "llama", text)
     some = items()

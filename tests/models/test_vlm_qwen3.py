@@ -359,7 +359,7 @@ def test_a_wrong_switch_of_jina_would_show(changes: dict, written: dict[str, Pub
     assert furthest(ours, jina_vectors(written[JINA].of("retrieval"), "Query: ")[-2:]) > TELLS
 
 
-def test_words_and_images_are_read_apart(models: dict[str, zoo.Embedder]) -> None:
+def test_texts_and_images_are_read_apart(models: dict[str, zoo.Embedder]) -> None:
     with pytest.raises(UnsupportedModalityError, match="not both in one item"):
         models[JINA].encode([Item(text="a", image=make_image(0))])
 

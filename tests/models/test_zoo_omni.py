@@ -55,8 +55,8 @@ def test_images_and_texts_have_zoo_minis_vectors(model, base):
 
 
 def test_a_pan_to_the_left_is_called_so_and_not_to_the_right(model):
-    luck = np.random.default_rng(3)
-    wide = np.kron(luck.integers(0, 256, (12, 60, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    rng = np.random.default_rng(3)
+    wide = np.kron(rng.integers(0, 256, (12, 60, 3)), np.ones((16, 16, 1))).astype(np.uint8)
     right = np.stack([wide[:, 40 + 12 * k : 232 + 12 * k] for k in range(8)])  # the view moves to the right
     texts = model.encode(["a wall; the camera pans to the right", "a wall; the camera pans to the left"])
     found = model.similarity(model.encode([Item(video=right), Item(video=right[::-1].copy())]), texts)

@@ -114,7 +114,7 @@ def test_every_loader_gives_the_models_vectors(name: str, open_: Any) -> None:
     loaders = [loader for loader in OURS if not exported.loaders[loader]]
     late = model.spec.similarity == "maxsim"
     assert set(loaders) >= {"zoo"} if late else set(loaders) >= {"zoo", "sentence-transformers"}
-    assert not late or "one vector a token" in exported.loaders["sentence-transformers"]
+    assert not late or "one vector per token" in exported.loaders["sentence-transformers"]
     assert exports.loaders_of(folder) == [loader for loader, reason in exported.loaders.items() if not reason]
     for prompt in (None, *model.spec.prompts):
         expected = model.encode(items, prompt_name=prompt)

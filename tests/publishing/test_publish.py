@@ -102,7 +102,7 @@ def test_a_run_is_published_verified_and_has_its_demo(run: Path, hub: LoopbackHu
     status, said = zoo_command(hub, tmp_path, "publish", str(run), "--to", "hf:me/My_Model")
     assert status == 2, said
     assert "--update" in said
-    assert "certificate" not in said, "a taken name is told before any work"
+    assert "certificate" not in said, "a taken name is reported before any work"
     status, said = zoo_command(
         hub, tmp_path, "publish", str(run), "--to", "me/My_Model", "--update", "--license", "mit"
     )
@@ -188,7 +188,7 @@ def test_bytes_that_changed_on_the_way_are_noticed(hub: LoopbackHub, child: Chil
 
 
 def test_a_loader_that_departs_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The exported weights are spoiled behind the exporter's back."""
+    """The exported weights are spoiled after the exporter's back."""
     from safetensors.torch import load_file, save_file
 
     from zoo.publishing import exports

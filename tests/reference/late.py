@@ -239,7 +239,7 @@ def _write(folder: Path, model: nn.Module, processor: Any, renamed: dict[str, st
 
 
 def _tokenizer(named: dict[str, str], others: list[str]) -> Any:
-    """Bytes and pairs of bytes; where it has a [CLS], it stands before and [SEP] behind what is read."""
+    """Bytes and pairs of bytes; where it has a [CLS], it stands before and [SEP] after what is read."""
     from transformers import PreTrainedTokenizerFast
 
     vocab, merges = byte_bpe([])

@@ -416,7 +416,7 @@ def _grid(size: tuple[int, int], pinpoints: Sequence[Sequence[int]]) -> tuple[in
 
 
 def _laid_out(crops: Tensor, grid: tuple[int, int], size: tuple[int, int], newline: Tensor, config: dict) -> Tensor:
-    """Crops side by side, the padding around the image cut off, a newline behind every row ("spatial_unpad")."""
+    """Crops side by side, the padding around the image cut off, a newline after every row ("spatial_unpad")."""
     side, (rows, columns) = CROP // PATCH, grid
     lines = [torch.cat([crops[r * columns + c].view(side, side, -1) for c in range(columns)], 1) for r in range(rows)]
     plane = torch.cat(lines)  # (rows · side, columns · side, width)
@@ -437,7 +437,7 @@ def _laid_out(crops: Tensor, grid: tuple[int, int], size: tuple[int, int], newli
 
 
 def _video(published: Published, video: np.ndarray) -> Tensor:
-    """LLaVA-OneVision: each frame as one crop, its plane halved by bilinear interpolation, one newline behind them all."""
+    """LLaVA-OneVision: each frame as one crop, its plane halved by bilinear interpolation, one newline after them all."""
     from transformers import LlavaOnevisionVideoProcessor
 
     made = LlavaOnevisionVideoProcessor(

@@ -52,7 +52,7 @@ def gve(item: Item) -> Row:
 
 
 def rzen(item: Item) -> Row:
-    """RzenEmbed.get_fused_embeddings and embed: the instruction stands directly before the text, behind the images."""
+    """RzenEmbed.get_fused_embeddings and embed: the instruction stands directly before the text, after the images."""
     words = (item.instruction or "") + (item.text or "")
     return ops_mm(replace(item, instruction=None, text=words))
 

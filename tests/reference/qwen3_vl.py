@@ -311,7 +311,7 @@ def states(published: Published, rows: Sequence[Row], side: str = "right") -> tu
     model = published.model
     image_id, video_id = published.id("<|image_pad|>"), published.id("<|video_pad|>")
     ids = [published.tokenizer.encode(row.prompt, add_special_tokens=False).ids for row in rows]
-    # Images, then videos; in no prompt here does a video stand behind an image.
+    # Images, then videos; in no prompt here does a video stand after an image.
     places = [_mrope(row, [g for s in (*r.videos, *r.images) for g in s.grids], {image_id, video_id}) for row, r in zip(ids, rows, strict=True)]  # fmt: skip
     width = max(map(len, ids))
     pad = published.id("<|endoftext|>")

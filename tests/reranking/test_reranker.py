@@ -111,7 +111,7 @@ def probabilities(published: Published, pairs: list[tuple[Item, Item]]) -> Tenso
 
 @pytest.mark.parametrize("name", [QWEN3, MARVEL])
 def test_a_score_is_the_probability_of_yes(name: str, written: dict, rerankers: dict[str, Reranker]) -> None:
-    """Whatever else is in the batch, with and without an instruction, words and images on either side."""
+    """Whatever else is in the batch, with and without an instruction, texts and images on either side."""
     queries = [QUERY, Item(text="a red bicycle"), Item(image=make_image(3))]
     for query in queries:
         theirs = probabilities(written[name], [(query, document) for document in DOCUMENTS])

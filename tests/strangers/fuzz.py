@@ -30,7 +30,7 @@ from tests.strangers.child import SYSTEM, WRITABLE, Watch, limit, status
 from tests.strangers.harness import GROWTH, Sandbox, snapshot
 
 # For one mutation, by the clock. A video's own decoder has three minutes of it, on a busy machine, before it is named as late: who ended
-# the child before that found a death, and a broken pipe behind it, where there was an answer to come.
+# the child before that found a death, and a broken pipe after it, where there was an answer to come.
 SECONDS = 240
 MOST_FINDS = 20
 CHUNK = b"\0\xff\x7f\x80\n\r{}[]\"':,0123456789-+.eE\\u/"

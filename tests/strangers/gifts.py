@@ -226,7 +226,7 @@ of_reading = [
     Plant("the quarantine is a link", link("quarantine.jsonl", "secret.txt"), r"quarantine\.jsonl is a link"),
     Plant("the quarantine is a FIFO", fifo("quarantine.jsonl"), r"quarantine\.jsonl is a FIFO"),
     Plant("the quarantine is sparse", sparse("quarantine.jsonl"), r"quarantine\.jsonl has 3,221,225,472 bytes"),
-    Plant("the quarantine is nonsense", lambda v, _: (v / "quarantine.jsonl").write_text("[" * 100_000), "is damaged"),
+    Plant("the quarantine is invalid", lambda v, _: (v / "quarantine.jsonl").write_text("[" * 100_000), "is damaged"),
     Plant("the manifest is a FIFO", fifo("manifest.json"), r"manifest\.json is a FIFO"),
     Plant("the manifest is a link", link("manifest.json", "secret.txt"), r"manifest\.json is a link"),
     Plant("the shards are a link", link("shards", "photos"), "shards is a link"),

@@ -382,7 +382,7 @@ def test_a_pipe_among_the_images(sandbox: Sandbox) -> None:
 
 @slow
 @pytest.mark.parametrize("reference", ["p.png", "t.parquet#0", "t.parquet#²", "t.parquet#" + "9" * 5000, "s.tar#0"])
-def test_pipes_and_odd_numbers_behind_a_reference(sandbox: Sandbox, reference: str) -> None:
+def test_pipes_and_odd_numbers_after_a_reference(sandbox: Sandbox, reference: str) -> None:
     folder = vectors(sandbox, [reference] * 3, column="image")
     for name in ("p.png", "s.tar"):
         os.mkfifo(folder / name)

@@ -61,7 +61,7 @@ def decoder_model() -> Embedder:
 
 
 def batches(model: Embedder, count: int = 2) -> list[dict[str, torch.Tensor]]:
-    """Random inputs, one batch a tower."""
+    """Random inputs, one batch per tower."""
     generator = torch.Generator().manual_seed(5)
     out = []
     for tower in model.towers:

@@ -19,7 +19,7 @@ TEXT = "a small red bicycle leans on the old wall of a quiet house"
 REGION = (Box(0, 0, 5, 5),)
 
 
-def luck(seed=0):
+def rng(seed=0):
     return np.random.default_rng(seed)
 
 
@@ -88,7 +88,7 @@ def test_a_crop_is_an_enlarged_part():
     across = torch.arange(0, 240, 4, dtype=torch.uint8).expand(3, 40, 60).contiguous()  # brightness tells the column
     shares = []
     for seed in range(200):
-        view = crop(across, luck(seed), 0.5).float()
+        view = crop(across, rng(seed), 0.5).float()
         assert (view.diff(dim=2) >= -1).all()  # columns stay in order
         assert (view - view[:, :1]).abs().max() <= 1  # and rows stay columns
         width = (view[0, 0, -1] - view[0, 0, 0]) / (across[0, 0, -1] - across[0, 0, 0]).float()
@@ -97,7 +97,7 @@ def test_a_crop_is_an_enlarged_part():
     assert max(shares) > 0.95
     assert np.std(shares) > 0.05
     assert torch.equal(
-        crop(torch.full((3, 1, 1), 9, dtype=torch.uint8), luck(), 0.1), torch.full((3, 1, 1), 9, dtype=torch.uint8)
+        crop(torch.full((3, 1, 1), 9, dtype=torch.uint8), rng(), 0.1), torch.full((3, 1, 1), 9, dtype=torch.uint8)
     )
 
 
@@ -120,20 +120,20 @@ def test_colours_keep_their_hue():
     changed = set()
     for seed in range(100):
         for place, colour in enumerate((red, green, blue)):
-            view = change_light(colour, luck(seed), 0.3).float().mean((1, 2))
+            view = change_light(colour, rng(seed), 0.3).float().mean((1, 2))
             assert int(view.argmax()) == place
             assert view.max() - view.median() > 30
         changed.add(tuple(view.tolist()))
     assert len(changed) > 90
     grey = torch.full((3, 6, 6), 90, dtype=torch.uint8)
-    view = change_light(grey, luck(3), 0.3)
+    view = change_light(grey, rng(3), 0.3)
     assert torch.equal(view[0], view[1])
     assert torch.equal(view[1], view[2])
 
 
 def test_a_patch_is_of_one_colour_and_the_rest_untouched():
     for seed in range(100):
-        view = erase(IMAGE, luck(seed))
+        view = erase(IMAGE, rng(seed))
         changed = (view != IMAGE).any(0)
         rows, columns = changed.any(1).nonzero()[:, 0], changed.any(0).nonzero()[:, 0]
         patch = view[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -154,17 +154,17 @@ def test_regions_keep_the_image_in_its_place():
 def test_words_are_left_out_at_the_rate_that_is_named():
     words = " ".join(f"w{i}" for i in range(1000))
     for rate in (0.1, 0.5):
-        kept = change_words(words, luck(), leave_out=rate).split()
+        kept = change_words(words, rng(), leave_out=rate).split()
         assert abs(len(kept) / 1000 - (1 - rate)) < 0.05
         assert kept == sorted(kept, key=lambda word: int(word[1:]))
-    assert change_words("one", luck(), leave_out=1.0) == "one"
-    assert all(change_words("one two", luck(seed), leave_out=1.0) in ("one", "two") for seed in range(20))
-    assert change_words("kept  as\nit was", luck(), leave_out=0.0) == "kept  as\nit was"
+    assert change_words("one", rng(), leave_out=1.0) == "one"
+    assert all(change_words("one two", rng(seed), leave_out=1.0) in ("one", "two") for seed in range(20))
+    assert change_words("kept  as\nit was", rng(), leave_out=0.0) == "kept  as\nit was"
 
 
 def test_swapped_words_are_all_there_and_near_their_place():
     words = [f"w{i}" for i in range(500)]
-    swapped = change_words(" ".join(words), luck(), swap=0.2).split()
+    swapped = change_words(" ".join(words), rng(), swap=0.2).split()
     assert Counter(swapped) == Counter(words)
     moved = [abs(place - int(word[1:])) for place, word in enumerate(swapped)]
     assert max(moved) == 1
@@ -177,19 +177,19 @@ def test_swapped_words_are_all_there_and_near_their_place():
 def test_a_sound_is_louder_or_softer_within_the_decibels_and_never_clips():
     levels = []
     for seed in range(200):
-        view = change_audio(AUDIO, luck(seed), gain=6)
+        view = change_audio(AUDIO, rng(seed), gain=6)
         factor = view.abs().max() / AUDIO.abs().max()
         torch.testing.assert_close(view, AUDIO * factor, rtol=1e-4, atol=1e-5)
         levels.append(20 * np.log10(float(factor)))
     assert -6.01 < min(levels) < -4
     assert 4 < max(levels) < 6.01
-    assert change_audio(AUDIO * 2.4, luck(1), gain=40).abs().max() <= 1.0001
+    assert change_audio(AUDIO * 2.4, rng(1), gain=40).abs().max() <= 1.0001
 
 
-def test_a_moved_sound_is_the_same_with_silence_before_or_behind():
+def test_a_moved_sound_is_the_same_with_silence_before_or_after():
     ahead = 0
     for seed in range(50):
-        view = change_audio(AUDIO, luck(seed), shift=0.1)
+        view = change_audio(AUDIO, rng(seed), shift=0.1)
         fits = [
             n
             for n in range(-400, 401)
@@ -206,7 +206,7 @@ def test_a_muted_stretch_is_one_and_no_longer_than_said():
     loud = torch.ones(1000)
     lengths = []
     for seed in range(100):
-        silent = (change_audio(loud, luck(seed), mute=0.2) == 0).nonzero()[:, 0]
+        silent = (change_audio(loud, rng(seed), mute=0.2) == 0).nonzero()[:, 0]
         lengths.append(len(silent))
         assert len(silent) == 0 or silent[-1] - silent[0] + 1 == len(silent)
     assert 150 < max(lengths) <= 200
@@ -215,7 +215,7 @@ def test_a_muted_stretch_is_one_and_no_longer_than_said():
 def test_frames_stay_in_order_and_cover_most_of_the_video():
     seen = set()
     for seed in range(200):
-        frames = pick_frames(20, luck(seed), 0.3)
+        frames = pick_frames(20, rng(seed), 0.3)
         assert len(frames) == 20
         assert (np.diff(frames) >= 0).all()
         assert frames[0] >= 0
@@ -223,7 +223,7 @@ def test_frames_stay_in_order_and_cover_most_of_the_video():
         assert frames[-1] - frames[0] >= 20 * 0.7 - 3
         seen.add(tuple(frames))
     assert len(seen) > 190
-    assert pick_frames(1, luck(), 0.3).tolist() == [0]
+    assert pick_frames(1, rng(), 0.3).tolist() == [0]
 
 
 def test_all_frames_of_a_video_are_changed_alike():

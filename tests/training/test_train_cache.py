@@ -172,7 +172,7 @@ def fork_writer(folder, first, stop):
             cache = VectorCache(folder, FACTS, 8)
             for n in range(first, stop, 3):
                 put(cache, range(n, n + 3))
-                os.write(said, f"{n + 3}\n".encode())  # one write a line: a kill never leaves half of one
+                os.write(said, f"{n + 3}\n".encode())  # one write per line: a kill never leaves half of one
             code = 0
         finally:
             os._exit(code)
@@ -318,8 +318,8 @@ def model():
 
 
 def make_images(count):
-    luck = np.random.default_rng(0)
-    return [Item(image=luck.integers(0, 255, (20, 20, 3)).astype(np.uint8)) for _ in range(count)]
+    rng = np.random.default_rng(0)
+    return [Item(image=rng.integers(0, 255, (20, 20, 3)).astype(np.uint8)) for _ in range(count)]
 
 
 def count_forwards(model, monkeypatch):

@@ -57,12 +57,12 @@ def test_kills(kills, zygote, tmp_path):
     evaluations = (tmp_path / "whole" / "evaluations.jsonl").read_text()
     scores = json.loads((tmp_path / "whole" / "scores.json").read_text())
     assert scores["kept"]["quick"]["measure"]
-    luck, killed, rounds = random.Random(kills), 0, 0
+    rng, killed, rounds = random.Random(kills), 0, 0
     while killed < kills:
         folder = tmp_path / f"run-{rounds}"
         rounds += 1
         # Early and late moments alike: each attempt is killed within what is left of a whole run, or comes through.
-        while (answer := zygote(luck.uniform(0.002, whole_run), folder)) == "killed":
+        while (answer := zygote(rng.uniform(0.002, whole_run), folder)) == "killed":
             killed += 1
         assert answer == "done"
         assert curve(folder) == steps

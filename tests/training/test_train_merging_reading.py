@@ -68,12 +68,12 @@ def pair(change: Callable[[Embedder], None], name: str) -> tuple[Embedder, Embed
     return first, second
 
 
-DEAR = (fused, resized)  # of two towers
+COSTLY = (fused, resized)  # of two towers
 
 
 @pytest.mark.parametrize(
     "change",
-    [pytest.param(w, id=w.__name__, marks=pytest.mark.slow if w in DEAR else ()) for w in WAYS],
+    [pytest.param(w, id=w.__name__, marks=pytest.mark.slow if w in COSTLY else ()) for w in WAYS],
 )
 def test_they_are_refused_with_both_values_and_one_is_kept_by_its_place(change, tmp_path):
     name, says = WAYS[change]

@@ -76,7 +76,7 @@ def test_beside_adapters_no_statistics_move(name, tmp_path):
 
 
 class Parts(nn.Module):
-    """Every kind of normalisation that gathers statistics, with weights and without, each behind a layer."""
+    """Every kind of normalisation that gathers statistics, with weights and without, each after a layer."""
 
     def __init__(self) -> None:
         super().__init__()

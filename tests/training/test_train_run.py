@@ -48,7 +48,7 @@ def without_dropout(model):
         pytest.param("mobileclip-test", marks=pytest.mark.slow),
     ],
 )
-def test_pairs_of_images_and_words_are_overfitted(name, tmp_path):
+def test_pairs_of_images_and_text_are_overfitted(name, tmp_path):
     pairs = shape_pairs(("red", "blue"))
     recipe = quick(steps=90, batch_size=8, checkpoint_every=90, lr=1e-3 if name == "siglip-test" else 4e-3)
     train(fresh(name), pairs, recipe, tmp_path / "run", **CALM)
@@ -58,7 +58,7 @@ def test_pairs_of_images_and_words_are_overfitted(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_videos_and_words_are_overfitted(tmp_path):
+def test_videos_and_text_are_overfitted(tmp_path):
     pairs = []
     for pair in shape_pairs(("red", "blue")):
         frame = load_pixels(pair.query.image)

@@ -94,8 +94,8 @@ def test_local_reads_few_blocks_at_a_time_and_mixes_all_of_them():
     assert len(firsts) > 35
 
 
-def zipf(count, luck):
-    return np.minimum((luck.pareto(1.2, count) * 20).astype(int), count)
+def zipf(count, rng):
+    return np.minimum((rng.pareto(1.2, count) * 20).astype(int), count)
 
 
 def repeats(rows, keys):
@@ -105,8 +105,8 @@ def repeats(rows, keys):
 
 @pytest.mark.parametrize("columns", [1, 2])
 def test_no_duplicates_have_none_and_lose_none(columns):
-    luck = np.random.default_rng(1)
-    keys = luck.integers(0, 400, (3000, columns))  # the same texts on both sides, about eight times each
+    rng = np.random.default_rng(1)
+    keys = rng.integers(0, 400, (3000, columns))  # the same texts on both sides, about eight times each
     one = build_sampler("no_duplicates", np.zeros(3000, int), batch_size=64, seed=0, keys=keys)
     for epoch in (0, 1, 5):
         batches = one.batches(epoch)
@@ -117,9 +117,9 @@ def test_no_duplicates_have_none_and_lose_none(columns):
 
 
 def test_no_duplicates_fill_as_many_batches_as_is_possible():
-    luck = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     for _ in range(20):
-        keys, size = zipf(300, luck), int(luck.integers(2, 12))
+        keys, size = zipf(300, rng), int(rng.integers(2, 12))
         one = build_sampler("no_duplicates", np.zeros(300, int), batch_size=size, seed=0, keys=keys)
         counts = np.bincount(keys)
         assert sum(repeats(rows, keys) for rows in one.batches(3)) == 0
@@ -129,8 +129,8 @@ def test_no_duplicates_fill_as_many_batches_as_is_possible():
 
 
 def test_no_duplicates_of_two_frequent_keys_give_clean_batches_still():
-    luck = np.random.default_rng(3)
-    keys = np.stack([zipf(2000, luck), 5000 + zipf(2000, luck)], 1)
+    rng = np.random.default_rng(3)
+    keys = np.stack([zipf(2000, rng), 5000 + zipf(2000, rng)], 1)
     one = build_sampler("no_duplicates", np.zeros(2000, int), batch_size=8, seed=0, keys=keys)
     for epoch in (0, 1):
         assert sum(repeats(rows, keys) for rows in one.batches(epoch)) == 0
@@ -407,8 +407,8 @@ def test_batches_without_duplicates_learn_better_from_repeated_texts():
 
 
 def test_a_sinkhorn_plan_has_even_margins_and_prefers_what_is_cheap():
-    luck = np.random.default_rng(0)
-    cost = luck.random((5, 7))
+    rng = np.random.default_rng(0)
+    cost = rng.random((5, 7))
     plan = sinkhorn(cost)
     np.testing.assert_allclose(plan.sum(1), 1 / 5, rtol=1e-9)
     np.testing.assert_allclose(plan.sum(0), 1 / 7, rtol=1e-3)
@@ -420,10 +420,10 @@ def test_a_sinkhorn_plan_has_even_margins_and_prefers_what_is_cheap():
 
 
 def test_data_sets_near_to_the_purpose_weigh_more():
-    luck = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def around(centre, spread):
-        vectors = centre + spread * luck.standard_normal((200, 16))
+        vectors = centre + spread * rng.standard_normal((200, 16))
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     centre, other = np.eye(16)[0], np.eye(16)[1]

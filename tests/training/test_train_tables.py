@@ -1,4 +1,4 @@
-"""Pairs of CSV and JSONL files and of folders: roles told by names, and errors that name the line."""
+"""Pairs of CSV and JSONL files and of folders: roles read from names, and errors that name the line."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -181,7 +181,7 @@ def test_a_csv_of_images_and_texts(folder):
     assert table[0].query.image == folder / "red.png"
     assert [pair.positive.text for pair in table] == ["a red, plain tile", "a\nblue one"]
     assert [pair.where for pair in table] == ["pairs.csv, line 2", "pairs.csv, line 5"]
-    assert [pair.group for pair in table] == ["", ""]  # what is the same is told by the content
+    assert [pair.group for pair in table] == ["", ""]  # what is the same is determined by the content
     assert table[0].dataset == "pairs"
     assert table.blocks() == [range(2)]
     with pytest.raises(IndexError):
@@ -438,7 +438,7 @@ def test_several_sources_are_data_sets_by_name(folder):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", "[]", r"a.json is no table that is read here; write one object a line \(.jsonl\)"),
+        ("a.json", "[]", r"a.json is no table that is read here; write one object per line \(.jsonl\)"),
         ("a.csv.gz", "x", "cannot be read: damaged, cut off or not packed"),
         ("a.csv.zip", "x", "unpack it first"),
         ("a.parquet.gz", "x", "unpack it first"),

@@ -200,7 +200,7 @@ def test_labels_of_0_and_1_grade_the_pairs(kind, tmp_path, client_hub):
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "hub"])
-def test_three_labels_are_asked_about_and_words_refused(kind, tmp_path, client_hub):
+def test_three_labels_are_asked_about_and_text_refused(kind, tmp_path, client_hub):
     rows = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "label": i % 3} for i in range(8)]
     with pytest.raises(
         TableError, match=r"label holds whole numbers: .*where every row is a right pair, .*group=label"

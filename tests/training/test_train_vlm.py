@@ -210,7 +210,7 @@ def test_a_resumed_run_has_the_same_bits_and_the_folder_opens(changed, tmp_path)
     given = {"progress": False, "trackers": (), "report": False}
     whole = train(fresh("vlm2vec-test"), changes(12), recipe, tmp_path / "whole", **given)
     train(fresh("vlm2vec-test"), changes(12), recipe, tmp_path / "parts", **given)
-    # As after a kill behind the second step: the last checkpoint is not there, nor anything that came later.
+    # As after a kill after the second step: the last checkpoint is not there, nor anything that came later.
     train_support.remove(tmp_path / "parts" / "checkpoints" / "step-00000004")
     (tmp_path / "parts" / "config.json").unlink()
     resumed = train(fresh("vlm2vec-test"), changes(12), recipe, tmp_path / "parts", resume=True, **given)

@@ -1,4 +1,4 @@
-"""Adaptive margins: likely false negatives are left out, told by a teacher (LG-ANNA-Embedding, 2025).
+"""Adaptive margins: likely false negatives are left out, determined by a teacher (LG-ANNA-Embedding, 2025).
 
 The paper's margin is not published; the formula is that of a relative margin (NV-Retriever) which grows with how far
 apart the teacher's best scores lie.

@@ -19,7 +19,7 @@ class AnglE(Loss):
     """CoSENT over `angle_similarity`, plus the pairs that are graded as the same, which pick each other among all else.
 
     Weights, and the in-batch part, are those of the authors' code (angle_emb/loss.py): every query and every other half of such
-    a pair is told from all other texts of the batch, queries and other halves, and the sum is over all 2 B. What is as right for
+    a pair is told apart from all other texts of the batch, queries and other halves, and the sum is over all 2 B. What is as right for
     a text as its own other half is left out, which their code does not know.
 
     Where all grades are equal the first part is exactly 0; so is the second where none reaches `positive`. Hard negatives

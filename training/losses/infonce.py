@@ -177,7 +177,7 @@ class InfoNCE(Loss):
         return in_row_blocks(block, (queries, targets), (targets, self.scale, *whole), self.block)
 
     def _forth(self, start: int, tensors: Sequence[Tensor], extras: dict[str, Any]) -> tuple[Block, Tensor, Tensor]:
-        """Some queries against the targets and whatever else they are told from: logits `(b, C)`, and their positives."""
+        """Some queries against the targets and whatever else they are told apart from: logits `(b, C)`, and their positives."""
         mine, partners, columns, scale, *whole = tensors
         gold = torch.arange(start, start + len(mine), device=mine.device)
         similarity = mine @ columns.T

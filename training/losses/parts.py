@@ -1,4 +1,4 @@
-"""The parts of a contrastive objective: what is no negative, what counts how much, what else a query is told from.
+"""The parts of a contrastive objective: what is no negative, what counts how much, what else a query is contrasted with.
 
 `infonce + focal(2) + mixing(4)` is an `InfoNCE` with a weight and a mixer. A part is a file of its own, under
 `register_loss_part`; it sees blocks of rows, never a model, and never holds the whole matrix of similarities.

@@ -30,7 +30,7 @@ class Softened(Weight):
 
     def check(self, objective: InfoNCE) -> None:
         if objective.multi_positive:
-            raise ValueError("softened labels have one positive a row: multi_positive=False")
+            raise ValueError("softened labels have one positive per row: multi_positive=False")
 
     def begin(self, objective: InfoNCE, queries: Tensor, targets: Tensor, extras: dict[str, Any]) -> None:
         self._share = self.most * extras["progress"]

@@ -84,7 +84,7 @@ def regions_lora(**changes: Any) -> Recipe:
 
 
 def composed(**changes: Any) -> Recipe:
-    """A combiner learns composed search, image + words → image, while both towers stay (CLIP4Cir's second stage).
+    """A combiner learns composed search, image + text → image, while both towers stay (CLIP4Cir's second stage).
 
     For models with a tower each; the pairs have an image and a text in their queries, images as positives.
     """

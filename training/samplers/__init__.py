@@ -1,4 +1,4 @@
-"""Samplers: which rows make the batch of a step, told by the seed and the step alone, so that a resumed run agrees."""
+"""Samplers: which rows make the batch of a step, determined by the seed and the step alone, so that a resumed run agrees."""
 
 from .base import BatchSampler, Rows, build_sampler, describe_samplers, register_sampler
 

@@ -179,7 +179,7 @@ def build_sampler(
     """A sampler from how a recipe writes it: `shuffled`, `no_duplicates`, `interleaved(sub_batch=64)`.
 
     Args:
-        text: name and options. datasets: `(n,)` number of the data set of every row; by default told by the pairs.
+        text: name and options. datasets: `(n,)` number of the data set of every row; by default determined by the pairs.
         batch_size, seed, steps: see `BatchSampler`. The other arguments are those of `Rows`.
 
     Raises:

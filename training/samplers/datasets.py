@@ -45,32 +45,32 @@ class Homogeneous(BatchSampler):
             self.steps_per_epoch = sum(len(members) // self.batch_size for members in rows.members)
 
     def draw(self, epoch: int) -> np.ndarray:
-        luck = self._random(epoch)
+        rng = self._random(epoch)
         if self.mode == "random":
-            batches = self._by_size(luck)
+            batches = self._by_size(rng)
         else:
-            fixed = self._random(0) if self.mode == "epoch-static" else luck
+            fixed = self._random(0) if self.mode == "epoch-static" else rng
             orders = [fixed.permutation(members) for members in self.data.members]
             tails = [order[len(order) // self.batch_size * self.batch_size :] for order in orders]
             parts = [self._cut(order) for order in orders]
             if self.tails == "mix":
                 parts.append(self._cut(fixed.permutation(np.concatenate(tails))))
-            batches = luck.permutation(np.concatenate(parts))
+            batches = rng.permutation(np.concatenate(parts))
         if self.exchanged:
-            batches[:, -self.exchanged :] = luck.permutation(batches[:, -self.exchanged :].ravel()).reshape(
+            batches[:, -self.exchanged :] = rng.permutation(batches[:, -self.exchanged :].ravel()).reshape(
                 len(batches), self.exchanged
             )
         return batches
 
-    def _by_size(self, luck: np.random.Generator) -> np.ndarray:
+    def _by_size(self, rng: np.random.Generator) -> np.ndarray:
         sizes = np.array([len(members) for members in self.data.members])
-        drawn = luck.choice(len(sizes), size=self.steps_per_epoch, p=sizes / sizes.sum())
+        drawn = rng.choice(len(sizes), size=self.steps_per_epoch, p=sizes / sizes.sum())
         batches = np.empty((self.steps_per_epoch, self.batch_size), dtype=np.int64)
         for number, members in enumerate(self.data.members):
             mine = np.flatnonzero(drawn == number)
             # Whole shuffles of full batches, so that no batch holds a row twice.
             each = len(members) // self.batch_size
-            shuffles = [self._cut(luck.permutation(members)) for _ in range(-(-len(mine) // each))]
+            shuffles = [self._cut(rng.permutation(members)) for _ in range(-(-len(mine) // each))]
             if shuffles:
                 batches[mine] = np.concatenate(shuffles)[: len(mine)]
         return batches

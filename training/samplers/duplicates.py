@@ -23,7 +23,7 @@ class NoDuplicates(BatchSampler):
     """No two rows of a batch have the same query or positive: such a row would be a false negative (GIST, SimCSE).
 
     A batch is never short and rows are not lost: those that do not fit into one batch lie in another. What an epoch
-    leaves out is drawn anew each time; with one key a row it is the least that any sampler could leave out.
+    leaves out is drawn anew each time; with one key per row it is the least that any sampler could leave out.
 
     Args:
         by: what must differ: "both", "query" or "positive". Keys that are given count all.
@@ -52,27 +52,27 @@ class NoDuplicates(BatchSampler):
             self.steps_per_epoch = len(self._arrange(self._random(0)))
 
     def draw(self, epoch: int) -> np.ndarray:
-        luck = self._random(epoch)
-        found = self._arrange(luck)
+        rng = self._random(epoch)
+        found = self._arrange(rng)
         # With two keys an epoch may give a batch more or less than another; each must have as many as the first.
         while len(found) < self.steps_per_epoch:
-            found = np.concatenate([found, self._arrange(luck)])
+            found = np.concatenate([found, self._arrange(rng)])
         return found[: self.steps_per_epoch]
 
     def _bounds(self, keys: np.ndarray) -> list[int]:
         return [_most_batches(np.bincount(column), self.batch_size) for column in keys.T]
 
-    def _arrange(self, luck: np.random.Generator) -> np.ndarray:
+    def _arrange(self, rng: np.random.Generator) -> np.ndarray:
         """As many batches without duplicates as can be found `(k, B)`; more than none."""
         bounds = self._bounds(self.keys)
         column, count = int(np.argmin(bounds)), min(bounds)
-        slots = _deal(self.keys[:, column], count, self.batch_size, luck)
-        wrong = self._part(slots, count, self.keys[slots, column], luck)
+        slots = _deal(self.keys[:, column], count, self.batch_size, rng)
+        wrong = self._part(slots, count, self.keys[slots, column], rng)
         batches = slots[: wrong.size].reshape(wrong.shape)
         clean = ~wrong.any(1)
         if not clean.all():
-            rest = luck.permutation(np.concatenate([batches[~clean].ravel(), slots[wrong.size :]]))
-            batches = luck.permutation(np.concatenate([batches[clean], _fill(rest, self.keys, self.batch_size)]))
+            rest = rng.permutation(np.concatenate([batches[~clean].ravel(), slots[wrong.size :]]))
+            batches = rng.permutation(np.concatenate([batches[clean], _fill(rest, self.keys, self.batch_size)]))
         if not len(batches):
             raise SamplerError(
                 f"{len(self.data)} pairs with so many common queries and positives give no batch of {self.batch_size} "
@@ -80,7 +80,7 @@ class NoDuplicates(BatchSampler):
             )
         return batches
 
-    def _part(self, slots: np.ndarray, count: int, dealt: np.ndarray, luck: np.random.Generator) -> np.ndarray:
+    def _part(self, slots: np.ndarray, count: int, dealt: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Exchanges rows of `slots`, in place, until no batch has duplicates, or that does not help any more.
 
         A row with a frequent key changes places with rows of the same key alone: what was dealt stays right.
@@ -100,10 +100,10 @@ class NoDuplicates(BatchSampler):
         while best and since < _PATIENCE:
             bad = np.flatnonzero(wrong)
             own = np.repeat(groups[bad], _MOVED)
-            partners = order[starts[own] + (luck.random(len(own)) * sizes[own]).astype(np.int64)]
+            partners = order[starts[own] + (rng.random(len(own)) * sizes[own]).astype(np.int64)]
             places = np.unique(np.concatenate([bad, partners]))
             kinds = groups[places]
-            places, mixed = (places[np.argsort(k, kind="stable")] for k in (kinds, kinds + luck.random(len(places))))
+            places, mixed = (places[np.argsort(k, kind="stable")] for k in (kinds, kinds + rng.random(len(places))))
             slots[places] = slots[mixed]
             touched = np.unique(places[places < wrong.size] // self.batch_size)
             wrong[touched] = _repeats(self.keys, table[touched])
@@ -112,19 +112,19 @@ class NoDuplicates(BatchSampler):
         return wrong
 
 
-def _deal(keys: np.ndarray, count: int, size: int, luck: np.random.Generator) -> np.ndarray:
+def _deal(keys: np.ndarray, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """All rows in a new order: `count` batches of `size` without a common key, then what is left over.
 
     The rows of a key lie together, no more than there are batches, and are dealt out like cards: no batch gets two.
     """
-    order = luck.permutation(len(keys))
-    order = order[np.argsort(luck.permutation(int(keys.max()) + 1)[keys[order]], kind="stable")]
+    order = rng.permutation(len(keys))
+    order = order[np.argsort(rng.permutation(int(keys.max()) + 1)[keys[order]], kind="stable")]
     start = np.flatnonzero(np.diff(keys[order], prepend=-1))
     nth = np.arange(len(order)) - np.repeat(start, np.diff(start, append=len(order)))
     dealt = order[nth < count][: count * size]
     left = np.ones(len(order), dtype=bool)
     left[dealt] = False
-    return np.concatenate([luck.permutation(dealt.reshape(size, count).T).ravel(), np.flatnonzero(left)])
+    return np.concatenate([rng.permutation(dealt.reshape(size, count).T).ravel(), np.flatnonzero(left)])
 
 
 def _fill(rows: np.ndarray, keys: np.ndarray, size: int) -> np.ndarray:

@@ -31,13 +31,13 @@ class LabelBalanced(BatchSampler):
             raise SamplerError(f"all {len(rows)} pairs have one label; there is nothing to balance: take shuffled")
 
     def draw(self, epoch: int) -> np.ndarray:
-        luck = self._random(epoch)
-        order = luck.permutation(len(self.labels))
+        rng = self._random(epoch)
+        order = rng.permutation(len(self.labels))
         order = order[by_number(self.labels[order])]  # label by label, shuffled within
         starts = np.cumsum(self.counts) - self.counts
         count = self.steps_per_epoch * self.batch_size // self.per_label
         turns = -(-count // len(self.counts))
-        drawn = luck.permuted(np.tile(np.arange(len(self.counts)), (turns, 1)), axis=1).ravel()[:count]
+        drawn = rng.permuted(np.tile(np.arange(len(self.counts)), (turns, 1)), axis=1).ravel()[:count]
         # In turn t every label gives its rows t·per_label and on, from the start again when it has no more.
         nth = np.arange(count)[:, None] // len(self.counts) * self.per_label + np.arange(self.per_label)
         rows = order[starts[drawn][:, None] + nth % self.counts[drawn][:, None]]

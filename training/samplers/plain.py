@@ -36,7 +36,7 @@ class Local(BatchSampler):
         self.blocks, self.window = np.unique(numbers, return_inverse=True)[1], window
 
     def draw(self, epoch: int) -> np.ndarray:
-        luck = self._random(epoch)
-        places = luck.permutation(int(self.blocks.max()) + 1) // self.window
+        rng = self._random(epoch)
+        places = rng.permutation(int(self.blocks.max()) + 1) // self.window
         # Whole part: the window; fraction: the place inside. One sort of floats, five times as fast as lexsort.
-        return self._cut(np.argsort(places[self.blocks] + luck.random(len(self.blocks))))
+        return self._cut(np.argsort(places[self.blocks] + rng.random(len(self.blocks))))

@@ -11,7 +11,7 @@ from zoo.tables.options import Options
 
 
 def prepare(path: Path | str, options: Options, exclude: Path | None = None) -> Opened:
-    """Opens a source; what is embedded of it is told by `choose`.
+    """Opens a source; what is embedded of it is determined by `choose`.
 
     Raises:
         TableError: nothing there, an unknown kind of file, or a damaged one. HubError: a data set that cannot be had.

@@ -168,7 +168,7 @@ def embed_dataset(
         per: "page" of each document (the default), "document" for one vector of it; "second" or "frame" of each video, "second" of all
             audio, in place of a vector of the whole; several for a folder of several kinds, ["frame", "second"]. Beside the vectors is
             then `page`, or `start` and `end`. seconds, hop, fps: as in `encode_track`.
-        say: is told before the work, in a line each, what was decided: the column, the encoding, files that are not read.
+        say: called before the work, in a line each, what was decided: the column, the encoding, files that are not read.
         progress: a bar on the terminal, or a function called with (inputs done, inputs in all).
 
     Raises:

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Command(argparse.ArgumentParser):
-    """A sub-command; with `MIXED` in its module, words may stand behind an option: `zoo search DIR --image FILE "in blue"`."""
+    """A sub-command; with `MIXED` in its module, words may stand after an option: `zoo search DIR --image FILE "in blue"`."""
 
     mixed = False
 

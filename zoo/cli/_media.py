@@ -134,7 +134,7 @@ class _Source(NamedTuple):
 
 
 def thumbnail(part: Any, regions: "Sequence[Region]" = ()) -> bytes:
-    """A small JPEG of an image, of a video one of its frames, of a document a page, its regions outlined.
+    """A small JPEG of an image, of a video one of its frames, of one document per page, its regions outlined.
 
     Raises:
         ZooError: it cannot be read.

@@ -50,7 +50,7 @@ def write_page(
     Args:
         query: the words, or the image that was searched with.
         manifest: of the folder that was searched. inputs: where the images of it are, and which may be shown.
-        change: the words beside an image. regions: what of it was looked for.
+        change: the text beside an image. regions: what of it was looked for.
     """
     words = html.escape(query.name if isinstance(query, Path) else query)
     words += f" + {html.escape(change)}" if change else ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.index import Match
 
 HELP = """\
-a line of words     search with them; a blank before one that begins with ":"
+a line of text     search with them; a blank before one that begins with ":"
 :image FILE         search with an image; :file FILE with an image, a video or audio
 :where SQL          from now on only those, such as :where label = 'cat' AND year >= 2020; alone: all again
 :kind KIND …        from now on only those: image, video, audio, document, text; alone: all again
@@ -56,7 +56,7 @@ class Prompt:
         if read is False and not self.machine:
             print("\t".join(("query", "rank", "score", *(["rerank"] * self.rerank), "id", "path", *self.columns)))
         if typed:
-            print("words to search with, :help, or Ctrl-D to end", file=sys.stderr)
+            print("text to search with, :help, or Ctrl-D to end", file=sys.stderr)
         for line in _typed() if typed else _piped():
             text = line.strip()
             if text in (":quit", ":q"):
@@ -126,7 +126,7 @@ def _tell(answer: dict[str, Any]) -> None:
 
 
 def _typed() -> Iterator[str]:
-    """Lines of a person, with the history of this prompt behind the arrow keys."""
+    """Lines of a person, with the history of this prompt after the arrow keys."""
     with contextlib.suppress(ImportError):  # Windows: the console has a history of its own
         import readline  # noqa: F401 (what `input` then edits with)
     while True:

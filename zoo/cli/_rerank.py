@@ -69,7 +69,7 @@ def open_reranker(name: str, device: str | None, ignore: Sequence[str] = ()) -> 
 def reranked(
     reranker: "Reranker", asked: Any, found: "list[Match]", top: int, inputs: "Inputs", instruction: str | None
 ) -> "list[Reranked]":
-    """What was found, the first `top` ranked anew, then the others; what could not be read is told on stderr."""
+    """What was found, the first `top` ranked anew, then the others; what could not be read is reported on stderr."""
     from dataclasses import replace
 
     from zoo.inputs.item import as_item

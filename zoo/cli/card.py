@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     name = arguments.name
     if meant(name):
-        get_reranker_spec(name)  # a misspelled one is told by the nearest rerankers
+        get_reranker_spec(name)  # a misspelled one is reported with the nearest rerankers
     text = cards.card_text(name if meant(name) else source(name))
     if arguments.raw:
         print(text, end="")

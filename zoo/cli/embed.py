@@ -2,7 +2,7 @@
 
 SOURCE is a folder (every kind of file below it that the model reads: images, videos, audio, PDFs as their pages, and text files where it
 reads several media; --kind chooses, and may be repeated), a .txt file with a text per line, or a table as `zoo train` reads it: .csv, .tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or
-pack:NAME. What a column holds is told by its name, by the same names as in training (text, caption, query, image,
+pack:NAME. What a column holds is determined by its name, by the same names as in training (text, caption, query, image,
 file_name, query_image, …); --column chooses. Paths are relative to the table. All other columns are kept, and
 `zoo search --where` filters by them.
 
@@ -16,7 +16,7 @@ PDFs among other files, or alone, have a vector for each page (a page is read as
 --per second or --per frame a video or audio has a vector for each moment; both together are frames of videos and seconds of audio.
 `zoo search` then finds pages and moments: a file, and the page or the seconds in it.
 
-In a folder of several kinds what a file is is told from its content, never from its name, and stands in the column `kind` (`zoo search
+In a folder of several kinds what a file is is told apart from its content, never from its name, and stands in the column `kind` (`zoo search
 --kind audio`). What the model does not read is counted by kind; silent recordings are embedded, and named.
 
 Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded, among

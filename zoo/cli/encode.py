@@ -70,11 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise ZooError(f"{path} does not exist" if not path.exists() else f"{path} is no file; --image takes one")
     for text in arguments.texts:
         if _is_file(text):
-            print(f"note: {text!r} is embedded as words; for the file, write --image {text}", file=sys.stderr)
+            print(f"note: {text!r} is embedded as text; for the file, write --image {text}", file=sys.stderr)
     model = open_model(arguments)
     if arguments.out and model.spec.similarity == "maxsim" and len(inputs) > 1:
         raise ZooError(
-            f"{model.spec.name} has one vector a token, and inputs differ in length: one .npy holds those of one input. Give one, or --json"
+            f"{model.spec.name} has one vector per token, and inputs differ in length: one .npy holds those of one input. Give one, or --json"
         )
     options: dict[str, Any] = {
         name: getattr(arguments, name) for name in ("prompt", "prompt_name", "batch_size", "dim", "precision")
@@ -133,7 +133,7 @@ def _save(vectors: Any, path: Path) -> None:
 
 def _print(model: Any, inputs: list[Any], vectors: Any) -> None:
     late = model.spec.similarity == "maxsim"
-    columns = f"{vectors[0].shape[1]} columns, one vector a token" if late else f"{vectors.shape[1]} columns"
+    columns = f"{vectors[0].shape[1]} columns, one vector per token" if late else f"{vectors.shape[1]} columns"
     print(f"{model.spec.name}: {len(inputs)} x {columns}")
     alike = model.similarity(vectors[:1], vectors)[0].tolist()
     rows = []

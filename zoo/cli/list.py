@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows = [(spec.name, _reads(spec), short(spec.params), _dim(spec), spec.license) for spec in specs]
         print_table(("name", "reads", "weights", "dim", "licence"), rows, numbers=("weights", "dim"))
         if any(spec.similarity == "maxsim" for spec in specs):
-            print("* one vector a token (late interaction)", file=sys.stderr)
+            print("* one vector per token (late interaction)", file=sys.stderr)
     if not arguments.json and any(_reads(spec).endswith(OTHERS) for spec in specs):
         print(f"{OTHERS} texts in other languages than English too (zoo show NAME)", file=sys.stderr)
     return 0 if specs else 1

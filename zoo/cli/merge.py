@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         pairs = open_sources([arguments.probe], told)
         check_format(told, pairs)
     for name in (*arguments.models, *([arguments.base] if arguments.base else [])):
-        source(name)  # a name of no model is told before the first of the others is read
+        source(name)  # a name of no model is reported before the first of the others is read
     with settings_to_ignore(arguments.ignore, *([pairs] if pairs is not None else [])) as settings:
         models = [_source(name, settings) for name in arguments.models]
         base = _source(arguments.base, settings) if arguments.base else None

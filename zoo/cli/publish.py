@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         files = staged.files  # noted before the folder goes
         if not arguments.json:
             _show(staged)
-        if space:  # what is wrong with it is told before anything is sent
+        if space:  # what is wrong with it is reported before anything is sent
             _stage_space(room / "space", staged, space, revision, arguments)
         options = {
             "private": arguments.private,

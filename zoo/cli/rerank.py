@@ -1,10 +1,10 @@
 """Rank documents by a reranker, which reads each with the query.
 
 A document is an image or a video file, or a --text; of a folder each image, of a .txt file each line, of a table each row. A
-score is the probability that the document answers the query, 0 to 1. What cannot be read is told, and stops nothing else.
+score is the probability that the document answers the query, 0 to 1. What cannot be read is reported, and stops nothing else.
 
 With --data the queries stand in a table too, with the documents of each: rows with the same query are ranked together. Which
-columns these are is told by their names, as in training (query, positive, negative_1, query_image, …), or by --query-column and
+columns these are is determined by their names, as in training (query, positive, negative_1, query_image, …), or by --query-column and
 --document-column.
 
 A reranker takes far longer than a search by vectors. Among many documents find a hundred first, and rank those:
@@ -151,7 +151,7 @@ def _documents(
     named = source.startswith(("hf:", "pack:")) or (any(c in source for c in "*?[{") and not path.exists())
     if not (named or path.is_dir() or (path.is_file() and suffix_of(path) in (*LINES, *KINDS))):
         gone = None if path.exists() else MissingFileError(f"{path} does not exist; check the path", what=str(path))
-        yield str(path), path, gone  # whatever else it is, it is told when it is read
+        yield str(path), path, gone  # whatever else it is, it is reported when it is read
         return
     tables.append(prepare(source, reading(arguments)))
     for record in tables[-1].choose([], None, frozenset({"text", "image", "video"})).records():

@@ -48,7 +48,7 @@ EXAMPLES = (
     'zoo search vectors/ "a red motorbike"',
     "zoo search vectors/ --image cat.jpg --k 20",
     'zoo search vectors/ --image shoe.jpg "the same but in blue"',
-    'zoo search vectors/ --image shoe.jpg "in blue" --image-weight 0.3     # the words count for more',
+    'zoo search vectors/ --image shoe.jpg "in blue" --image-weight 0.3     # the text counts for more',
     'zoo search vectors/ "a cat" --where "label = \'pet\' AND year >= 2020"',
     'zoo search vectors/ "sunset" --html found.html       # a page with thumbnails',
     'zoo search vectors/ "sunset" --json',
@@ -59,7 +59,7 @@ EXAMPLES = (
     "zoo search vectors/                                  # a prompt: a line is a query",
     "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
 )
-MIXED = True  # the words may follow the image
+MIXED = True  # the text may follow the image
 # Attributes shown in the table besides the input itself.
 SHOWN = 2
 BOX = ("x0", "y0", "x1", "y1", "area")  # of the region that the table shows
@@ -72,7 +72,7 @@ KINDS = ("image", "video", "audio", "document", "text")  # zoo.index.narrowing, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo search`."""
     parser.add_argument("folder", type=existing, metavar="DIR", help="what `zoo embed --out DIR` made")
-    parser.add_argument("query", nargs="?", metavar="TEXT", help="what to look for, in words")
+    parser.add_argument("query", nargs="?", metavar="TEXT", help="what to look for")
     parser.add_argument(
         "--image",
         "--file",
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image-weight",
         type=share,
         metavar="X",
-        help="of image and words together: 0 the words alone, 1 the image alone (default: the model's own rule)",
+        help="of image and text together: 0 the text alone, 1 the image alone (default: the model's own rule)",
     )
     add_against_option(parser)
     add_region_options(parser)
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     many = arguments.query is None and arguments.image is None
     composed = arguments.query is not None and arguments.image is not None
     if arguments.image_weight is not None and not composed:
-        raise ZooError("--image-weight is of an image and words together; give --image FILE and TEXT")
+        raise ZooError("--image-weight is of an image and a text together; give --image FILE and TEXT")
     if not arguments.html and not arguments.rerank and (arguments.root or arguments.allow_outside):
         raise ZooError("--root and --allow-outside are of the images that --html shows, or that --rerank reads")
     check_regions(arguments, int(arguments.image is not None))
@@ -265,7 +265,7 @@ def _weigh(model: "Embedder", weight: float) -> None:
     from zoo.fusion import WeightedSum
 
     if model.fusion is None:
-        raise ZooError(f"{model.spec.name} reads image and words together; --image-weight is for models that do not")
+        raise ZooError(f"{model.spec.name} reads image and text together; --image-weight is for models that do not")
     model.fusion = WeightedSum(weight)
 
 

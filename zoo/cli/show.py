@@ -30,7 +30,7 @@ def _together(spec: "ModelSpec") -> str | None:
     if not {"image", "text"} <= spec.modalities:
         return None
     if spec.format and not spec.format.mixed:
-        return "not in one item: words or images"
+        return "not in one item: text or images"
     return "read as one sequence" if spec.format else "each read by its own tower, and fused (zoo.fusion)"
 
 

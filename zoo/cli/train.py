@@ -1,7 +1,7 @@
 """Train or fine-tune a model on pairs of your own.
 
 The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of images, WebDataset shards or a Hub data set (hf:org/name);
-roles and modalities are told by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
+roles and modalities are determined by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
 shown before anything starts. Columns that matter and that the run does not read (a score, a further caption) stop it: take a
 loss that reads them, or leave them out by name (--ignore score). A column split is followed: validation rows are held out,
 test rows not read. Rows that are no pairs, missing and unreadable files are set aside and listed (--max-bad). Held-out pairs

@@ -88,7 +88,7 @@ class DocumentEncoder(Encoder):
         if count > MAX_PAGES:
             name = describe(item.document)
             raise DocumentTooLargeError(
-                f"{name} has {count:,} pages; at most {MAX_PAGES:,} become one vector. A vector a page has any document: "
+                f"{name} has {count:,} pages; at most {MAX_PAGES:,} become one vector. One vector per page has any document: "
                 'model.encode_track(…, "page")',
                 what=name,
             )

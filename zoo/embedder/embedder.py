@@ -80,8 +80,8 @@ class Embedder(nn.Module):
         self.eval_mode = EvalMode()
 
     def train(self, mode: bool = True) -> "Embedder":
-        """Training or eval mode, for what the caller runs: the forward passes of `encode` and its kin are always in eval
-        mode. Where one is under way in another thread, the change comes behind it."""
+        """Training or eval mode, for what the caller runs: the forward passes of `encode` and its variants are always in eval
+        mode. Where one is under way in another thread, the change comes after it."""
         self.eval_mode.ask(lambda: super(Embedder, self).train(mode))
         return self
 

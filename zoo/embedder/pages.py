@@ -1,4 +1,4 @@
-"""Pages of documents that are read as text: a model's texts read the words on a page, its images a page that has none.
+"""Pages of documents that are read as text: a model's texts read the text of a page, its images a page that has none.
 
 Where the image tower cannot read print, the text layer of a PDF says what the page is about, and an image of it does not.
 """

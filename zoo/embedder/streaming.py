@@ -61,7 +61,7 @@ class EvalMode:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._passes = 0
-        self._training: list[nn.Module] = []  # what goes back into training behind the last pass
+        self._training: list[nn.Module] = []  # what goes back into training after the last pass
         self._asked: Callable[[], object] | None = None
 
     @contextlib.contextmanager
@@ -90,7 +90,7 @@ class EvalMode:
             change()
 
     def ask(self, change: Callable[[], object]) -> None:
-        """Another mode, set by `change`: at once, or behind the passes that other threads are in."""
+        """Another mode, set by `change`: at once, or after the passes that other threads are in."""
         with self._lock:
             if self._passes:
                 self._training.clear()

@@ -21,7 +21,7 @@ class Tower(nn.Module):
         similarity: of the model that the tower is part of, which sets it; with "dot" vectors keep their norms.
 
     Raises:
-        ValueError: the pooler makes no sense behind the encoder.
+        ValueError: the pooler makes no sense after the encoder.
     """
 
     similarity: Similarity = "cosine"

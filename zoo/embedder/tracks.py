@@ -127,6 +127,6 @@ def _segments(source: Any, medium: str, spacing: Spacing) -> Iterator[Excerpt]:
     whole, first, most = source.within(0.0, 0.0) if isinstance(source, Excerpt) else (source, 0.0, math.inf)
     length = video_length(whole).seconds if medium == "video" else audio_length(whole)
     if first >= length:
-        raise UnsupportedInputError(f"{source} begins behind the end, which is at {length:.3f} s", what=str(source))
+        raise UnsupportedInputError(f"{source} begins after the end, which is at {length:.3f} s", what=str(source))
     for start, end in spacing.segments(min(length - first, most)):
         yield Excerpt(whole, first + start, end - start)

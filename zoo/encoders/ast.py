@@ -77,7 +77,7 @@ class AstAudio(AudioEncoder):
         return self.tower(input_values=values.to(next(self.tower.parameters()).dtype)).pooler_output
 
     def _energies(self, clip: Tensor) -> Tensor:
-        """`(frames, bands)`; silence behind a shorter clip is the number 0 before the normalisation, as there."""
+        """`(frames, bands)`; silence after a shorter clip is the number 0 before the normalisation, as there."""
         f = self.features
         energies = mel.kaldi(clip, f.num_mel_bins, RATE, f.max_length).float()
         energies = F.pad(energies, (0, 0, 0, f.max_length - len(energies)))

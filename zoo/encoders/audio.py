@@ -20,7 +20,7 @@ class AudioEncoder(Encoder):
 
     What is read is the waveform `(n,)`, mono at the model's rate; features are computed from it in the forward pass, where the
     model is. Nothing is cropped at random and nothing left out: of audio that is longer than a window the vectors of all
-    windows are tokens, and the mean pooler behind averages them. Each window is read by itself, so that no vector depends on
+    windows are tokens, and the mean pooler averages them. Each window is read by itself, so that no vector depends on
     what else is in the batch. Long audio lies in a file of the disk, and goes through the model some windows at a time.
 
     Args:
@@ -103,5 +103,5 @@ class AudioEncoder(Encoder):
 
 
 def stacked(clips: Sequence[Tensor], length: int) -> Tensor:
-    """Clips `(n,)` as rows `(k, length)`, with silence behind the shorter ones."""
+    """Clips `(n,)` as rows `(k, length)`, with silence after the shorter ones."""
     return torch.stack([F.pad(clip, (0, length - len(clip))) for clip in clips])

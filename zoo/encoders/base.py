@@ -183,7 +183,7 @@ class Encoder(nn.Module):
         return self.preprocessing()
 
     def check_pooler(self, pooler: nn.Module) -> None:
-        """Raises ValueError where this pooler makes no sense behind the encoder."""
+        """Raises ValueError where this pooler makes no sense after the encoder."""
 
 
 def before_text(item: Item, prompt: str) -> str:

@@ -81,7 +81,7 @@ class BertText(TransformersText):
 
 
 class Bert(nn.Module):
-    """Token ids → the states behind every block; parameters are named as transformers names them."""
+    """Token ids → the states after every block; parameters are named as transformers names them."""
 
     def __init__(self, vocab_size: int, width: int, layers: int, heads: int, hidden: int, positions: int) -> None:
         super().__init__()

@@ -172,13 +172,13 @@ def check_timm(arch: Any, args: Mapping[str, Any]) -> None:
     check_numbers(args, "config.json", "model_args")
 
 
-# Text backbones whose first position is the one behind the filler's id.
-COUNTS_BEHIND_FILLER = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
+# Text backbones whose first position is the one after the filler's id.
+COUNTS_AFTER_FILLER = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
 
 
 def positions_of(config: Any) -> int | None:
-    """Tokens that a backbone's position table has room for; RoBERTa and its kin begin to count behind the filler."""
+    """Tokens that a backbone's position table has room for; RoBERTa and related models begin to count after the filler."""
     positions = getattr(config, "max_position_embeddings", None)
-    if positions and config.model_type in COUNTS_BEHIND_FILLER:
+    if positions and config.model_type in COUNTS_AFTER_FILLER:
         return positions - 1 - (config.pad_token_id or 0)
     return positions

@@ -4,7 +4,7 @@ One definition for all: where the whole image's vector is made of all states by 
 of the region's states. Of a convolutional network these are the cells of its last map, averaged; of SigLIP, or timm's attention
 pool, the patches that the pooling head attends to; of a mean over patches, those of the region; of CLIP, whose class token is
 pooled, the last block is the stage: there it attends to itself and to the region's patches. A region of all cells is the image.
-(Masked class attention: shared definitions of MaskCLIP's kin, Zhou et al., ECCV 2022, and of Alpha-CLIP's baselines.)
+(Masked class attention: shared definitions of MaskCLIP's relatives, Zhou et al., ECCV 2022, and of Alpha-CLIP's baselines.)
 """
 
 from collections.abc import Callable, Sequence
@@ -113,7 +113,7 @@ def timm_stage(
     """Of one of timm's backbones; a string says why there is none.
 
     Args:
-        pre_logits: whether its vector is the one before its classifier, or behind it.
+        pre_logits: whether its vector is the one before its classifier, or after it.
         features: another way to its `forward_features`.
     """
     features = features or backbone.forward_features
@@ -146,7 +146,7 @@ def timm_stage(
 
 
 def _timm_attention(block: nn.Module, after: Callable[[Tensor], Tensor]) -> ClassAttention | str:
-    """Of timm's block; `after`: from a class token's states behind it to its vector."""
+    """Of timm's block; `after`: from a class token's states after it to its vector."""
     attn = getattr(block, "attn", None)
     if (type(block).__name__, type(attn).__name__) != ("Block", "Attention") or attn.gate is not None:
         return f"the attention of its last {type(block).__name__} is not one of values alone"
@@ -214,7 +214,7 @@ def open_clip_stage(tower: nn.Module) -> LastStage | str:
 
 
 def _open_clip_attention(block: nn.Module, after: Callable[[Tensor], Tensor]) -> ClassAttention:
-    """Of either of open_clip's blocks; `after`: from a class token's states behind it to its vector."""
+    """Of either of open_clip's blocks; `after`: from a class token's states after it to its vector."""
     attn = block.attn
     # Of the block with NormFormer's norms and scales.
     inner, outer = getattr(attn, "ln_inner", nn.Identity()), getattr(block, "ln_attn", nn.Identity())
@@ -262,7 +262,7 @@ def hf_siglip_stage(tower: nn.Module) -> LastStage:
 
 
 def hf_tips_stage(tower: nn.Module) -> LastStage:
-    """Of transformers' Tipsv2VisionModel: the last block, with the class token first, and the second one, a register, behind it."""
+    """Of transformers' Tipsv2VisionModel: the last block, with the class token first, and the second one, a register, after it."""
     block, prefix = tower.encoder.layer[-1], 1 + tower.config.num_register_tokens
 
     def attended(sums: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def _tried(backbone: nn.Module, pixels: Tensor) -> nn.Module | None:
 
 @torch.no_grad()
 def folded(backbone: nn.Module) -> nn.Module:
-    """A copy without the batch norms that stand right behind a convolution; its weights lie channels last."""
+    """A copy without the batch norms that stand right after a convolution; its weights lie channels last."""
     made = copy.deepcopy(backbone)
     for parent in list(made.modules()):
         for (_, conv), (name, norm) in pairwise(list(parent.named_children())):

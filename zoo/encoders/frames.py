@@ -69,7 +69,7 @@ class FramesVideo(Encoder):
         return read.nbytes
 
     def collate(self, reads: Sequence[Tensor]) -> Batch:
-        """`frames` `(B, F, 3, H, W)`, black behind the last one of a shorter video; `counts` `(B,)`."""
+        """`frames` `(B, F, 3, H, W)`, black after the last one of a shorter video; `counts` `(B,)`."""
         counts = torch.tensor([len(read) for read in reads])
         return {"frames": torch.nn.utils.rnn.pad_sequence(list(reads), batch_first=True), "counts": counts}
 

@@ -24,7 +24,7 @@ class Dual:
     """What tells one family of transformers' dual encoders from another.
 
     Attributes:
-        image, text: classes of its towers, "" for none of images. projects: whether each tower has a projection behind its pooled state.
+        image, text: classes of its towers, "" for none of images. projects: whether each tower has a projection after its pooled state.
         fills: whether every text is filled up to the longest (with attention to the filler, as it was trained).
         patches: whether its image processor may cut images of any shape into patches.
         whole: the class of both towers, where its files name tensors otherwise than the towers do.

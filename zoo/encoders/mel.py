@@ -123,7 +123,7 @@ def part_of(samples: Tensor, start: int, count: int, size: int, hop: int) -> Ten
 
 
 def mirrored(samples: Tensor, left: int, right: int) -> Tensor:
-    """Samples `(..., n)` with so many before and behind them, mirrored at the first and the last one: `F.pad`, five times as fast."""
+    """Samples `(..., n)` with so many before and after them, mirrored at the first and the last one: `F.pad`, five times as fast."""
     sides = samples[..., 1 : left + 1].flip(-1), samples[..., samples.shape[-1] - right - 1 : -1].flip(-1)
     return torch.cat([sides[0], samples, sides[1]], -1) if left or right else samples
 
@@ -143,7 +143,7 @@ def kaldi(samples: Tensor, mels: int, rate: int, most: int) -> Tensor:
     samples = exact(samples)
     count = min((len(samples) - size) // hop + 1, most)
     means = samples.unfold(0, size, hop)[:count].mean(-1, keepdim=True)
-    # Behind its 400 samples a frame has what comes next, or zeros, where the window is 0.
+    # After its 400 samples a frame has what comes next, or zeros, where the window is 0.
     raised = samples.new_zeros(max((count - 1) * hop + transformed, len(samples) - 1))
     raised[: len(samples) - 1] = torch.sub(samples[1:], samples[:-1], alpha=share)
     window = F.pad(hann(size, samples, periodic=False)[1:], (0, transformed - size + 1))
@@ -155,7 +155,7 @@ def kaldi(samples: Tensor, mels: int, rate: int, most: int) -> Tensor:
 def whisper(samples: Tensor, mels: int, rate: int, size: int, hop: int) -> Tensor:
     """Whisper's log-mel `(k, mels, frames)` of waveforms `(k, n)`, each scaled by its loudest; in float32, as there.
 
-    The silence behind the longest of them, up to 30 s, is not transformed: what comes out for it is known.
+    The silence after the longest of them, up to 30 s, is not transformed: what comes out for it is known.
     """
     count = frames = samples.shape[-1] // hop
     if samples.shape[-1] == frames * hop:

@@ -198,7 +198,7 @@ class PeAv(Encoder):
 
     def collate(self, reads: Sequence[Perceived]) -> Batch:
         """Which item has text, audio and video `(batch, 3)` and its target `(batch,)`; texts, samples and frames of those that have
-        them, the latter two one behind the other, with their lengths."""
+        them, the latter two one after the other, with their lengths."""
         batch: Batch = {
             "has": torch.tensor([[part is not None for part in read[1:]] for read in reads]),
             "target": torch.tensor([TARGETS.index(read.against) for read in reads]),

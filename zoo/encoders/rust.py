@@ -1,4 +1,4 @@
-"""`tokenizers`' own tokenizer behind two bounds: a text is no longer after normalising than before, and no panic gets out.
+"""`tokenizers`' own tokenizer after two bounds: a text is no longer after normalising than before, and no panic gets out.
 
 What its file asks for was bounded when it was opened (`zoo.strangers`); this room holds each text to it.
 """

@@ -1,7 +1,7 @@
 """SpectrogramAudio: a log-mel spectrogram is an image, which the first stages of a timm convolutional backbone read.
 
 ImageNet's filters carry over to spectrograms (Palanisamy et al., 2020, arxiv:2007.11154): edges and textures in time and frequency
-tell recordings apart, and few recordings are enough for a head behind them.
+tell recordings apart, and few recordings are enough for a head after them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,9 +111,7 @@ class SpectrogramAudio(AudioEncoder):
         if not all(hasattr(whole, part) for part in ("conv_stem", "bn1", "blocks")) or not (
             stages and stages[0] >= 0 and stages[-1] < len(whole.blocks)
         ):
-            raise UnrecognisedCheckpointError(
-                f"{arch} has no stages {stages} behind a stem, as EfficientNets have them"
-            )
+            raise UnrecognisedCheckpointError(f"{arch} has no stages {stages} after a stem, as EfficientNets have them")
         self.stem = nn.Sequential(whole.conv_stem, whole.bn1)
         self.blocks = whole.blocks[: stages[-1] + 1]
         channels = self._channels()

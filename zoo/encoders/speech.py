@@ -1,4 +1,4 @@
-"""SpeechAudio: wav2vec 2.0 and its kin (HuBERT, WavLM, data2vec-audio), which read the waveform itself."""
+"""SpeechAudio: wav2vec 2.0 and related models (HuBERT, WavLM, data2vec-audio), which read the waveform itself."""
 
 from collections.abc import Sequence
 from typing import Any

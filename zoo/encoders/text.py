@@ -24,7 +24,7 @@ HALVES = {"mt5": "MT5EncoderModel", "t5": "T5EncoderModel", "umt5": "UMT5Encoder
 # Where the length of a token's state has another name in the configuration.
 WIDTHS = {"embedding_gemma2_text": "embedding_dim"}
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
-# What pre-norm backbones call the norm behind their last block.
+# What pre-norm backbones call the norm after their last block.
 FINAL_NORMS = ("final_norm", "norm", "ln_f", "final_layer_norm")
 
 
@@ -86,7 +86,7 @@ class TransformersText(Encoder):
     def read(self, item: Item) -> list[int]:
         config, text = self.backbone.config, item.text
         ids = check_ids(self.tokenize(text), config.vocab_size, config.model_type)
-        return _Behind(ids, self.tokenize.prompt_length(text.prompt)) if isinstance(text, _Prompted) else ids
+        return _After(ids, self.tokenize.prompt_length(text.prompt)) if isinstance(text, _Prompted) else ids
 
     def cut(self, item: Item) -> Cut | None:
         return self.tokenize.cut(item.text)
@@ -207,7 +207,7 @@ class _Prompted(str):
         return whole
 
 
-class _Behind(list[int]):
+class _After(list[int]):
     """The ids of a text, of which the first `skipped` are a prompt's.
 
     Raises:

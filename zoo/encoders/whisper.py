@@ -43,7 +43,7 @@ class WhisperFeatures:
 
 
 class WhisperAudio(AudioEncoder):
-    """Whisper's encoder; a window's vector is the mean of the last states that audio, and not the silence behind it, fills.
+    """Whisper's encoder; a window's vector is the mean of the last states that audio, and not the silence after it, fills.
 
     Args:
         config: of the whole model. features: of the spectrogram.

@@ -36,7 +36,7 @@ EPILOG = """examples:
   python -m zoo.evaluation zoo-mini --packs --card                     speed alone, kept beside the other figures
   python -m zoo.evaluation zoo-mini --card                             keep them: results/zoo-mini.json, and the card
   python -m zoo.evaluation ./runs/mine --packs photos                  a model in a folder, one pack
-  python -m zoo.evaluation ./runs/mine --packs composed                an image and a change in words
+  python -m zoo.evaluation ./runs/mine --packs composed                an image and a change described in text
   python -m zoo.evaluation zoo-mini --packs regions                    regions of images, in every way to read them
   python -m zoo.evaluation zoo-mini --packs paraphrases                the free-form queries: docs/paraphrases.md
   python -m zoo.evaluation zoo-mini --packs photos --queries mine.json  queries of one's own beside a pack

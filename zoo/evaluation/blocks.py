@@ -106,7 +106,7 @@ def _spelled_out(node: Any, known: dict[int, float]) -> float:
 
 
 def _found(card: str, name: str) -> re.Match[str] | None:
-    """The first block of a name. Nothing is looked for behind its last end: each start without one would read all that follows."""
+    """The first block of a name. Nothing is looked for after its last end: each start without one would read all that follows."""
     end = f"<!-- {name}:end -->"
     last = card.rfind(end)
     return _pattern(name).search(card, 0, last + len(end)) if last >= 0 else None

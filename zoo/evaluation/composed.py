@@ -1,4 +1,4 @@
-"""The composed pack: a reference image and a change in words find the changed image; with either alone as baselines."""
+"""The composed pack: a reference image and a change described in text find the changed image; with either alone as baselines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

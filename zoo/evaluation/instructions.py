@@ -46,12 +46,12 @@ TASKS: dict[str, Task] = {
     "cirr": Task(
         "Given an image, find a similar everyday image with the described changes:",
         "Represent the given image.",
-        "an everyday image, changed as the words say",
+        "an everyday image, changed as the text says",
     ),
     "fashioniq": Task(
         "Find an image to match the fashion image and style note:",
         "Represent the given image.",
-        "clothes, changed as the words say",
+        "clothes, changed as the text says",
     ),
     "vidore": _DOCUMENT,
     "visrag": _DOCUMENT,
@@ -93,7 +93,8 @@ TASKS: dict[str, Task] = {
     **dict.fromkeys(("mvbench", "video-mme", "nextqa", "egoschema", "activitynetqa"), _ANSWER),
     # U-MARVEL's composed retrieval; the texts that follow are `sentence`s.
     "circo": Task(
-        "I'm looking for a similar everyday image with the described changes.", about="an image with a change in words"
+        "I'm looking for a similar everyday image with the described changes.",
+        about="an image with a change described in text",
     ),
     "genecis-change": Task(
         "I want you to retrieve an similar image with the described changes. Show me an image that best captures the following "
@@ -124,7 +125,7 @@ IMAGE = "<|image_1|>"  # where MMEB's data have the image
 def mmeb_query(instruction: str, text: str, kind: Kind, *, visdial: bool = False) -> str:
     """The words of a query of MMEB's 36 image tasks, for which VLM2Vec's prompt is that of its evaluation.
 
-    `Item(image=image, text=mmeb_query(...))`, or the words alone for "t2i". They end in a line break, whose state is pooled.
+    `Item(image=image, text=mmeb_query(...))`, or the text alone for "t2i". They end in a line break, whose state is pooled.
 
     Args:
         instruction, text: `qry_inst` and `qry_text` of the data. kind: of the task.
@@ -164,7 +165,7 @@ def video_question(question: str, options: Sequence[str]) -> str:
 def sentence(text: str) -> str:
     """A text as M-BEIR's sentences are (`format_string`): stripped, begun with a capital, ended in punctuation.
 
-    U-MARVEL was trained and measured with queries and targets in this form; of a query behind an instruction only the end is
+    U-MARVEL was trained and measured with queries and targets in this form; of a query after an instruction only the end is
     changed.
     """
     text = text.replace("\r", "").strip().strip('"')

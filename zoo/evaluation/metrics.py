@@ -65,7 +65,7 @@ def relevant_places(similarity: Tensor, relevant: Tensor, k: int) -> Tensor:
     width = min(k, similarity.shape[1])
     wrong = similarity.masked_fill(relevant, -torch.inf).topk(width, dim=1).values
     right = similarity.masked_fill(~relevant, -torch.inf).topk(width, dim=1).values
-    # The j-th best relevant one stands behind j others and every irrelevant one at least as similar.
+    # The j-th best relevant one stands after j others and every irrelevant one at least as similar.
     place = torch.arange(width, device=right.device) + (wrong[:, None] >= right[:, :, None]).sum(-1)
     inside = (right > -torch.inf) & (place < width)
     found = torch.zeros(len(similarity), k, dtype=torch.bool, device=right.device)

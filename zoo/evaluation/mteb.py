@@ -134,7 +134,7 @@ class ZooEncoder(AbsEncoder):
 
         Of a model that compares by dot product with their norms; an entry that is embedded in parts has their mean.
 
-        Of a model of late interaction `(rows, tokens, dim)`, with zeros behind a row's last token, as mteb's own have it;
+        Of a model of late interaction `(rows, tokens, dim)`, with zeros after a row's last token, as mteb's own have it;
         an entry that is embedded in parts has the tokens of them all.
 
         Args:

@@ -33,7 +33,7 @@ def known_tasks(pattern: str = "*") -> list[Known]:
     from zoo.evaluation.queries import PARAPHRASES
 
     known = [Known(b.pack, "image+text", "data pack: retrieval, zero-shot") for b in BENCHMARKS]
-    known.append(Known(COMPOSED, "image+text", "data pack: an image and a change in words → image"))
+    known.append(Known(COMPOSED, "image+text", "data pack: an image and a change described in text → image"))
     known.append(Known(PARAPHRASES, "image+text", "free-form queries over the packs photos and emoji"))
     known.append(Known(SCAR_REGIONS, "image+regions+text", "data pack: a region → its caption among ten, as SCaR asks"))
     if (mteb := _mteb()) is not None:

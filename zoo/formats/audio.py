@@ -1,4 +1,4 @@
-"""transformers' audio encoders: CLAP, AST, Whisper's encoder, wav2vec 2.0 and its kin; and how their files say audio is read."""
+"""transformers' audio encoders: CLAP, AST, Whisper's encoder, wav2vec 2.0 and related models; and how their files say audio is read."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

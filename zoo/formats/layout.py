@@ -93,7 +93,7 @@ class Layout(ABC):
         """
 
     def open_name(self, name: str, opening: Opening) -> "Embedder":
-        """The model that the library itself knows by a name: of "timm:test_vit" the part behind the colon."""
+        """The model that the library itself knows by a name: of "timm:test_vit" the part after the colon."""
         raise NotImplementedError(f"{self.name} has no names of its own")
 
     @property

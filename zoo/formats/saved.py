@@ -62,7 +62,7 @@ def _rebuild(entry: dict[str, Any], role: str, where: str, **extra: Any) -> "nn.
         return cls(**arguments, **extra)
     except ZooError:
         raise
-    except Exception as error:  # timm, open_clip and transformers answer nonsense with every type of error
+    except Exception as error:  # timm, open_clip and transformers answer invalid files with any type of error
         reason = " ".join(str(error).split())[:300]
         raise UnrecognisedCheckpointError(
             f"{where}: cannot build {entry['kind']}: {reason}; is the zoo new enough?"

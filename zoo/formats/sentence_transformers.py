@@ -72,7 +72,7 @@ class SentenceTransformers(Layout):
         return MODULES in names
 
     def files(self, names: set[str]) -> list[str]:
-        """Small files everywhere, and one set of weights a folder (ONNX, OpenVINO and TensorFlow copies stay behind)."""
+        """Small files everywhere, and one set of weights a folder (ONNX, OpenVINO and TensorFlow copies stay after)."""
         small = {n for n in names if PurePosixPath(n).name in TOKENIZER_FILES or n.endswith((".json", ".py"))}
         folders = {str(PurePosixPath(n).parent) for n in names if n.endswith(("model.safetensors", *PICKLES))}
         weights: set[str] = set()

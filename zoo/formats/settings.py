@@ -1,6 +1,6 @@
 """Every setting of a checkpoint's files is followed, has no effect on a vector, or is refused by name.
 
-What a file may say is data, one table a file, in `zoo.formats.known`: read these to see what the zoo follows.
+What a file may say is data, one table per file, in `zoo.formats.known`: read these to see what the zoo follows.
 """
 
 import json

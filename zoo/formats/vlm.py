@@ -255,7 +255,7 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
         )
     if kind in UNREAD:
         raise UnrecognisedCheckpointError(
-            f"{where} is a {UNREAD[kind]}; the zoo reads images and words as one sequence only. For the same tasks there are "
+            f"{where} is a {UNREAD[kind]}; the zoo reads images and text as one sequence only. For the same tasks there are "
             "vlm2vec-v2-qwen2vl-2b and gme-qwen2vl-2b"
         )
     if like is None or like.format is None:
@@ -322,7 +322,7 @@ def load_backbone(
 
 
 def _parts(model: "nn.Module") -> "tuple[nn.Module, nn.Linear | None]":
-    """The backbone, and the projection behind it where transformers' class has one."""
+    """The backbone, and the projection after it where transformers' class has one."""
     if model.config.model_type not in backbone_of(model.config.model_type).retrieval:
         return model, None
     return model.vlm, model.embedding_proj_layer
@@ -391,7 +391,7 @@ def _base(folder: Path, like: ModelSpec, allow_pickle: bool, local: bool) -> Pat
 
 
 def _read_projection(model: "Embedder", folder: Path, allow_pickle: bool) -> None:
-    """Fills the layer behind the backbone, which is no part of transformers' class, from the checkpoint's files.
+    """Fills the layer after the backbone, which is no part of transformers' class, from the checkpoint's files.
 
     Raises:
         MissingWeightsError: they have no such layer, or one of another shape or with numbers that are not finite.
@@ -426,7 +426,7 @@ def _merge(
     adapter: str | None = None,
     ignore: Ignore = NOTHING,
 ) -> None:
-    """Adds an adapter to the backbone (and to the projection behind it), under the names that peft knew them by.
+    """Adds an adapter to the backbone (and to the projection after it), under the names that peft knew them by.
 
     One of several (`adapter`) may also adapt a projection that this model does not have.
     """

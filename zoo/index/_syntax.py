@@ -89,7 +89,7 @@ def _checked(tokens: list[Token], at: int, columns: Columns) -> Token:
     before = tokens[at - 1].token_type if at else TokenType.L_PAREN
     follows = after.token_type if after else None
     if kind == TokenType.DASH and before in _BEFORE_VALUES and follows in (TokenType.NUMBER, TokenType.DOT):
-        return token  # of -5; behind a value or a column it is arithmetic
+        return token  # of -5; after a value or a column it is arithmetic
     if kind == TokenType.DOT and before in (*_BEFORE_VALUES, TokenType.DASH) and follows == TokenType.NUMBER:
         return token  # of .5
     if kind in (TokenType.DASH, TokenType.PLUS, TokenType.STAR, TokenType.SLASH, TokenType.MOD):

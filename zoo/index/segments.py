@@ -287,7 +287,7 @@ def _mergeable(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _write_vectors(place: Place, start: int, stored: "np.ndarray") -> None:
-    """Writes vectors from row `start` on, durably; whatever was there behind it has never counted."""
+    """Writes vectors from row `start` on, durably; whatever was there after it has never counted."""
     new = place.kind() is None
     with full_disk_named(place.parent), place.change() as file:
         file.truncate(start * stored.shape[1] * stored.itemsize)

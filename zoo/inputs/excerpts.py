@@ -68,7 +68,7 @@ class Excerpt:
         """Source, start and seconds of a segment of this one; 0 seconds are all that is left of it.
 
         Raises:
-            ValueError: it begins behind the end.
+            ValueError: it begins after the end.
         """
         if start >= self.seconds:
             raise ValueError(f"{self} has no segment from {start:g} s on")

@@ -75,11 +75,11 @@ def refused(data: bytes, name: str) -> "np.ndarray":
 def largest_size(data: bytes) -> tuple[int, int]:
     """Width and height of the largest image or tile that a HEIC file names, before crops; (1, 1) where it names none.
 
-    libheif says the size after the crop, and decodes the whole: four billion pixels may stand behind one.
+    libheif says the size after the crop, and decodes the whole: four billion pixels may stand after one.
     """
     sizes = [(1, 1)]
     for found in re.finditer(b"ispe", data):
-        # A box's length (where it is 1, the real one behind the name), its name, version 0 and flags, width, height.
+        # A box's length (where it is 1, the real one after the name), its name, version 0 and flags, width, height.
         start, end = found.span()
         end += 8 * (data[max(0, start - 4) : start] == b"\0\0\0\1")
         size = tuple(int.from_bytes(data[at : at + 4], "big") for at in (end + 4, end + 8))

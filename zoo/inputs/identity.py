@@ -146,7 +146,7 @@ class Answers:
         return len(self.sizes)
 
     def at(self, rows: np.ndarray) -> Self:
-        """These rows; what is right is still told by all."""
+        """These rows; what is right is still determined by all."""
         part = copy(self)
         for name in ("starts", "sizes", "counts", "sets"):
             setattr(part, name, getattr(self, name)[rows])

@@ -41,7 +41,7 @@ _TURNED = (
 def load_pixels(source: Any) -> "np.ndarray":
     """Any image as upright RGB: uint8 `(height, width, 3)`.
 
-    A `DocumentPage` is drawn. EXIF orientation is applied, transparency laid on white, 16-bit and float images scaled by their range, the
+    A `DocumentPage` is drawn. EXIF orientation is applied, transparency composited on white, 16-bit and float images scaled by their range, the
     first frame of an animation and the primary image of a HEIC file taken.
 
     Raises:

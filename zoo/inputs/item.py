@@ -29,14 +29,14 @@ class Item:
     """One thing to embed; None means absent.
 
     Args:
-        text: words in any language.
+        text: in any language.
         image: a file, its bytes, a PIL image, an array `(height, width[, channels])`, or a `DocumentPage`.
         video: a file, its bytes, an `Excerpt` of them, or frames `(frames, height, width, 3)`.
         audio: a file, its bytes, or a `Waveform(samples, rate)`; of a video's file its audio track.
         document: a PDF, or its bytes; models that read images read its pages.
         regions: what of the image is meant, all together: boxes, points, masks, polygons (`zoo.inputs.regions`).
         instruction: the task in words ("Find the same in blue"), for this item in place of `encode`'s prompt.
-        parts: words, images and videos in the order of a document, each as `as_item` takes it; nothing else stands
+        parts: texts, images and videos in the order of a document, each as `as_item` takes it; nothing else stands
             beside them. Only models that read one sequence take them (VLM2Vec-style).
     """
 
@@ -118,7 +118,7 @@ def as_item(value: Any) -> Item:
             "(3, height, width), or say what it is: Item(video=frames), Waveform(samples, rate), a list of arrays",
             what=f"array {shape}",
         )
-    several = "; frames of a video are Item(video=[…]), words with an image Item(text=…, image=…)"
+    several = "; frames of a video are Item(video=[…]), a text with an image Item(text=…, image=…)"
     raise UnsupportedInputError(
         f"cannot embed {type(value).__name__}; pass str, pathlib.Path, bytes, a PIL image, an array or zoo.Item"
         + several * isinstance(value, list | tuple),

@@ -1,6 +1,6 @@
 """Audio files → samples, in a process with limits: what `zoo.inputs.audio` runs there, the only room that knows soundfile and PyAV's audio.
 
-Which decoder and which container is told from the head and given to the decoder: it guesses nothing, opens nothing else, and
+Which decoder and which container is told apart from the head and given to the decoder: it guesses nothing, opens nothing else, and
 what it gives is believed nothing.
 """
 

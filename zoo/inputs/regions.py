@@ -1,7 +1,7 @@
 """Regions: boxes, points, masks and polygons in an image, checked, and made one mask of the pixels that are meant.
 
 Coordinates are pixels of the upright image, as EXIF's orientation leaves it: x to the right and y down from its top left corner,
-so that a box of the whole image is `Box(0, 0, width, height)`. `Box.relative(…)` and its kin are in parts of the sides, 0 to 1.
+so that a box of the whole image is `Box(0, 0, width, height)`. `Box.relative(…)` and the like are in parts of the sides, 0 to 1.
 """
 
 import math

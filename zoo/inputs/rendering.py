@@ -16,7 +16,7 @@ from zoo.errors import CorruptDocumentError, DocumentTooLargeError, EncryptedDoc
 from zoo.strangers.confined import Answer
 from zoo.strangers.limits import nothing_else_opened
 
-with suppress(ImportError, OSError):  # before the limits fall; whoever asks without it is told by the other side
+with suppress(ImportError, OSError):  # before the limits fall; whoever asks without it is answered by the other side
     import pypdfium2.raw as pdfium
     from pypdfium2 import PdfDocument
 

@@ -67,7 +67,7 @@ class Choice:
         if self.start or self.seconds:
             places = self._segment(seconds, rate, name)
         if self.sampling == "keyframes":
-            # A segment between two key frames is told by its first frame.
+            # A segment between two key frames is represented by its first frame.
             places = places[keys[places]] if keys[places].any() else places[:1]
         if self.sampling == "steps" and rate:
             return places[stepped_indices(len(places), self.frames, self.fps, rate)]

@@ -36,7 +36,7 @@ class Upright:
 
 
 class Latest:
-    """The images decoded last, so that the regions of one image, which come one behind the other, decode it once.
+    """The images decoded last, so that the regions of one image, which come one after the other, decode it once.
 
     Only what cannot change unseen is remembered: files (by size and time of change), bytes, and arrays that own their memory and are
     not writable.

@@ -1,4 +1,4 @@
-"""Videos → frames: files, bytes, arrays and lists of images; which frames of a video a model reads."""
+"""Videos → frames: files, bytes, arrays and lists of images; which frames of one video per model reads."""
 
 import math
 import os

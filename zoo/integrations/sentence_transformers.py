@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def as_sentence_transformer(model: "Embedder | str | Path") -> SentenceTransformer:
-    """The model, not a copy, behind sentence-transformers' `encode`, with its prompts, on the device where it is.
+    """The model, not a copy, after sentence-transformers' `encode`, with its prompts, on the device where it is.
 
     Texts and images go in as there: a str is always a text, `{"image": path}` a file. Vectors are of unit length,
     or keep their norms where the model compares by dot product; `similarity` is the model's.

@@ -1,7 +1,7 @@
 """ColModernVBERT: late interaction in 250 million weights: SigLIP's patches and a ModernBERT that attends in both directions.
 
 Teiletche et al., 2025, arxiv:2510.01149, as transformers' ColModernVBertProcessor and ColModernVBertForRetrieval have it.
-Text is a query, an image a page, cut into tiles and one small copy of the whole; an instruction stands before the query.
+Text is a query, one image per page, cut into tiles and one small copy of the whole; an instruction stands before the query.
 """
 
 from typing import Any

@@ -26,7 +26,7 @@ from zoo.spec import ModelSpec
 
 PAPER = "arxiv:2407.01449"
 # As in colpali-engine 0.3.4, the release of the day before v1.0 was named in its README; from 0.3.13 on its processor leaves
-# "Query: " out. The ten tokens behind a query are its room to think.
+# "Query: " out. The ten tokens after a query are its room to think.
 PIXELS = (4 * 28 * 28, 768 * 28 * 28)
 COLQWEN2 = SequenceFormat(
     prompt=(
@@ -85,7 +85,7 @@ COLQWEN_OMNI = SequenceFormat(
     positions="mrope",
     mixed=False,
 )
-# A frame a second, as its own files say; at most 64 is mteb's choice.
+# One frame per second, as its own files say; at most 64 is mteb's choice.
 OMNI_FACTS: Facts = {
     **LATE,
     "modalities": {"text", "image", "video", "audio"},

@@ -1,4 +1,4 @@
-"""E5-V: any input "in one word", and the state behind that (Jiang et al., 2024, arxiv:2407.12580); LLaVA-NeXT on Llama-3."""
+"""E5-V: any input "in one word", and the state after that (Jiang et al., 2024, arxiv:2407.12580); LLaVA-NeXT on Llama-3."""
 
 from zoo.models.backbones import TINY
 from zoo.models.llava_backbones import ON_LLAVA_NEXT, llava_next, llava_processor, tiny_llava
@@ -10,7 +10,7 @@ from zoo.spec import ModelSpec
 PAPER = "arxiv:2407.12580"
 # An image with a text is read as a change to it, misspelt as in the authors' retrieval.py (CIRR). An instruction takes the
 # place of the last line: theirs for CIRR's gallery is " Describe this image in one word:", for FashionIQ's changed shirts
-# " Desribe this modified shirt in one word based on its style:" behind the text " change the style of this shirt to …".
+# " Desribe this modified shirt in one word based on its style:" after the text " change the style of this shirt to …".
 ONE_WORD = (
     "{% if content != media ~ text %}{{ content }}\n{{ instruction or 'Summary above sentence in one word: ' }}"
     "{% elif instruction %}{{ media }}{{ text }}\n{{ instruction }}"
@@ -18,7 +18,7 @@ ONE_WORD = (
     "{% elif media %}{{ media }}\nSummary above image in one word: "
     "{% else %}{{ text }}\nSummary above sentence in one word: {% endif %}"
 )
-# The tokenizer adds "<|begin_of_text|>". The last token is the second line break of the template, behind a space.
+# The tokenizer adds "<|begin_of_text|>". The last token is the second line break of the template, after a space.
 E5V = SequenceFormat(
     prompt=f"<|start_header_id|>user<|end_header_id|>\n\n{ONE_WORD}<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\n \n",

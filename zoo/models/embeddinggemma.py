@@ -38,7 +38,7 @@ PROMPTS = {
     **{name: f"task: {task} | query: " for name, task in _TASKS.items()},
     **dict.fromkeys(("document", "Document", "Retrieval-document"), DOCUMENT),
 }
-# A frame a second, as many as there is room for; 30 s of audio, what its feature extractor cuts at.
+# One frame per second, as many as there is room for; 30 s of audio, what its feature extractor cuts at.
 MEDIA = {"video": VideoLimits(frames=56, fps=1.0, sampling="steps"), "audio": AudioLimits(seconds=30.0)}
 FACTS: Facts = {
     "modalities": {"text", "image", "video", "audio"},

@@ -1,4 +1,4 @@
-"""GME and its kin (Qwen-embed): one chat turn with the instruction as system text, and the state of the end token behind it.
+"""GME and related models (Qwen-embed): one chat turn with the instruction as system text, and the state of the end token after it.
 
 GME: Zhang et al., 2024, arxiv:2412.16855. Ops-MM-embedding and RzenEmbed (Jian et al., 2025, arxiv:2510.27350) differ in
 positions, pixel budgets and videos; GVE (Guo et al., 2025, arxiv:2510.27571) in its backbone, Qwen2.5-VL.
@@ -25,7 +25,7 @@ from zoo.spec import ModelSpec
 PAPER = "arxiv:2412.16855"
 PIXELS = (256 * 28 * 28, 1280 * 28 * 28)
 IMAGE, VIDEO = QWEN_MEDIA["image"], QWEN_MEDIA["video"]
-# The end token behind the assistant's header is what is pooled.
+# The end token after the assistant's header is what is pooled.
 QWEN_EMBED = (
     "<|im_start|>system\n{{ instruction or 'You are a helpful assistant.' }}<|im_end|>\n"
     "<|im_start|>user\n{{ content }}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
@@ -72,7 +72,7 @@ RZEN_EMBED: Facts = {
     ),
     "media": {"image": IMAGES, "video": VideoLimits(frames=8, pixels=(160 * 28 * 28, 180 * 28 * 28))},
 }
-# Qwen2.5-VL called as a whole; videos before images, one frame a second and at most eight; images as its processor has them.
+# Qwen2.5-VL called as a whole; videos before images, one frame per second and at most eight; images as its processor has them.
 GVE: Facts = {
     "modalities": {"text", "image", "video"},
     "license": "apache-2.0",

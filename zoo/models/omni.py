@@ -2,7 +2,7 @@
 
 LCO-Embedding asks for a summary in one word (Xiao et al., 2025, arxiv:2510.11693). Omni-Embed-Nemotron reads in both directions and
 takes the mean (Xu et al., 2025, arxiv:2510.03458). OmniEmbed (Ma et al., 2025, arxiv:2505.02466) and e5-omni (Chen et al., 2026,
-arxiv:2601.03666) pool the end token behind the assistant's header.
+arxiv:2601.03666) pool the end token after the assistant's header.
 """
 
 from zoo.models.backbones import (

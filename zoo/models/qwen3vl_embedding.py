@@ -1,4 +1,4 @@
-"""Qwen3-VL-Embedding: an instruction as system text, one turn of videos, images and words, and the state of the last token.
+"""Qwen3-VL-Embedding: an instruction as system text, one turn of videos, images and text, and the state of the last token.
 
 Li et al., 2026, arxiv:2601.04720; read as src/models/qwen3_vl_embedding.py of QwenLM/Qwen3-VL-Embedding does. There an
 empty input becomes the word NULL; here it is an error (EmptyItemError).

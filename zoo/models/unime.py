@@ -19,7 +19,7 @@ from zoo.spec import ModelSpec
 
 PAPER, PAPER_V2 = "arxiv:2504.17432", "arxiv:2510.13515"
 # Without an instruction the README's words. MMEB's rows go through VLM2Vec's code as they are: no [INST], a line break
-# behind the image, instruction and text one after the other.
+# after the image, instruction and text one after the other.
 UNIME_LLAVA = SequenceFormat(
     prompt="{% set words = instruction ~ (' ' if instruction and text else '') ~ text %}"
     "{% if content != media ~ text %}{{ instruction ~ (' ' if instruction else '') ~ content }}"
@@ -30,7 +30,7 @@ UNIME_LLAVA = SequenceFormat(
     marks={"image": "<image>"},
     special_tokens=True,
 )
-# LLaVA-OneVision's template: a space behind "user", images first, then videos, each text on a line of its own. The words are
+# LLaVA-OneVision's template: a space after "user", images first, then videos, each text on a line of its own. The words are
 # those of the model card as its users copied them; instructions are read as UniME-V2 reads them.
 ONEVISION = "<|im_start|>user {{ images }}{{ videos }}\n%s<|im_end|><|im_start|>assistant\n"
 UNIME_ONEVISION = SequenceFormat(
@@ -45,7 +45,7 @@ UNIME_ONEVISION = SequenceFormat(
     join="\n",
 )
 # Stripped text as it comes (Llava_OV_process of the authors' model_utils.py); media alone by a sentence of their own. Images
-# are pressed into squares before they are cut into crops. Videos: two frames a second, at most 64, are mteb's choice.
+# are resized to squares before they are cut into crops. Videos: two frames a second, at most 64, are mteb's choice.
 UNIME_V2 = SequenceFormat(
     prompt=ONEVISION
     % (

@@ -27,7 +27,7 @@ def videomae_tower(spec: ModelSpec, shape: dict[str, Any], tuned: bool = False) 
     """transformers' encoder with random weights.
 
     Args:
-        shape: what tells one size from another. tuned: of a classifier, with its norm behind the mean.
+        shape: what tells one size from another. tuned: of a classifier, with its norm after the mean.
     """
     from zoo.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
 

@@ -1,4 +1,4 @@
-"""VIRTUE: VLM2Vec's Qwen2-VL behind 256 tokens of what SAM 2.1 sees where the user points (Wang et al., 2025, arxiv:2510.00523).
+"""VIRTUE: VLM2Vec's Qwen2-VL after 256 tokens of what SAM 2.1 sees where the user points (Wang et al., 2025, arxiv:2510.00523).
 
 The published weights are those after SCaR's training. Their own evaluation gives SAM a box in the image's pixels as if these were the
 pixels of its square, after squashing the image for the language model; "-reference" reads so, to compare with published figures.
@@ -22,7 +22,7 @@ POINTED = (
     "{{ '\\n' if words and regions else '' }}{{ regions }}"
 )
 FORMAT = SequenceFormat(prompt=POINTED, backbone="qwen2_vl", marks={"image": "<|image_pad|>"})
-# The evaluation takes the image's token off and puts it on again, with a space behind it that training did not have.
+# The evaluation takes the image's token off and puts it on again, with a space after it that training did not have.
 REFERENCE_FORMAT = replace(FORMAT, marks={"image": "<|image_pad|> "}, box_frame="reference")
 VIRTUE: Facts = {
     "modalities": {"text", "image", "regions"},

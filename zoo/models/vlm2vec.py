@@ -14,7 +14,7 @@ from zoo.spec import ModelSpec
 
 PAPER, PAPER_V2, PAPER_B3 = "arxiv:2410.05160", "arxiv:2507.04590", "arxiv:2505.11293"
 # With images " \n" becomes "\n", as in the authors' evaluation (src/data/eval_dataset/image_*.py), where a break stands
-# directly behind the image; see `zoo.evaluation.instructions.mmeb_query`.
+# directly after the image; see `zoo.evaluation.instructions.mmeb_query`.
 BARE_TOKEN = (
     "{% set words = media ~ instruction ~ (' ' if instruction and text else '') ~ text if content == media ~ text "
     "else instruction ~ (' ' if instruction else '') ~ content %}"
@@ -24,7 +24,7 @@ IMAGE, VIDEO = "<|image_pad|> ", "<|video_pad|> "
 BARE = SequenceFormat(prompt=BARE_TOKEN, backbone="qwen2_vl", marks={"image": IMAGE})
 BARE_VIDEO = SequenceFormat(prompt=BARE_TOKEN, backbone="qwen2_vl", marks={"image": IMAGE, "video": VIDEO})
 # LLaVA-NeXT's processor cuts images into crops, of any size; its tokenizer begins with "<s>". The authors' figures come
-# from images pressed into 1344 x 1344 pixels before (--image_resolution high), their demo from images as they are.
+# from images resized to 1344 x 1344 pixels before (--image_resolution high), their demo from images as they are.
 BARE_LLAVA = SequenceFormat(prompt=BARE_TOKEN, backbone="llava_next", marks={"image": "<image> "}, special_tokens=True)
 IMAGES = ImageLimits(pixels=(4 * 28 * 28, 1280 * 28 * 28), smallest_side=28)
 # Videos of files are cut to 8 frames evenly; the authors cut 8 of at most 64 that they had saved before.

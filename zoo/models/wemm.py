@@ -1,4 +1,4 @@
-"""WeMM-Embedding: one turn of images, videos and words, and the state of the token <embedding> behind it.
+"""WeMM-Embedding: one turn of images, videos and texts, and the state of the token <embedding> after it.
 
 Zhou et al., 2026, arxiv:2608.24053; read as examples/transformers_inference.py of Tencent/WeMM-Embedding does, with at most
 64 frames of a video (the authors' evaluation; the checkpoint's own limit is 768). Instructions are words of the turn.

@@ -118,7 +118,7 @@ def xclip_test(spec: ModelSpec) -> Embedder:
 
 
 def _ended(tokenizer: Any) -> Any:
-    """With an end of its own behind every text: the tower's state is taken at the highest id, as CLIP's end has it."""
+    """With an end of its own after every text: the tower's state is taken at the highest id, as CLIP's end has it."""
     from tokenizers.processors import TemplateProcessing
 
     end = tokenizer.eos_token

@@ -5,7 +5,7 @@ large map. In the last attention all keys are made equal, so that the mask alone
 like the image all over ("global" patches, in which transformers keep what they know of the whole) are dropped.
 
 As in the authors' code, github.com/avaxiao/TextRegion, but for two things: they look for global patches among all regions that are
-asked for, here a region is told from the rest of its image, so that its vector does not depend on other regions (it is theirs for
+asked for, here a region is told apart from the rest of its image, so that its vector does not depend on other regions (it is theirs for
 two masks, the region and the rest); and of a pooling head they leave out what comes after its attention, here the head is whole.
 """
 

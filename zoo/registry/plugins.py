@@ -28,7 +28,7 @@ _PATIENCE = 10.0  # seconds; a plug-in whose import waits for another thread mus
 def discover(group: str, package: str | None = None) -> None:
     """Imports what may register itself in a group; every call but the first does nothing.
 
-    A plug-in that cannot be imported is told in a warning and left out: it hides no other, and stops nothing.
+    A plug-in that cannot be imported is reported in a warning and left out: it hides no other, and stops nothing.
 
     Args:
         group: one of `GROUPS`. package: the zoo's own folder of that group, whose every file is imported before the plug-ins.

@@ -38,7 +38,7 @@ _EXTRA = {"assets": Literal["tower0"]}
 
 
 def save_reranker(model: Reranker, folder: Path, dtype: "torch.dtype | None" = None) -> Path:
-    """The work behind `Reranker.save_pretrained`, which describes the arguments and errors."""
+    """The work after `Reranker.save_pretrained`, which describes the arguments and errors."""
     return replace_folder(
         folder,
         1,
@@ -114,7 +114,7 @@ def _built(spec: RerankerSpec, config: dict[str, Any], folder: Path | None) -> R
         encoder = encoder_of(spec, config["backbone"], assets=assets)
     except ZooError:
         raise
-    except Exception as error:  # transformers answers nonsense with every type of error
+    except Exception as error:  # transformers answers invalid files with any type of error
         raise UnrecognisedCheckpointError(
             f"{spec.name}: cannot build its backbone: {' '.join(str(error).split())[:300]}; is the zoo new enough?"
         ) from error

@@ -272,7 +272,7 @@ async def _disconnected(request: Request) -> None:
 def build_app(
     model: Embedder, limits: Limits, api_key: str | None, allow_urls: bool, cors: Sequence[str], heif: bool
 ) -> FastAPI:
-    """The application behind `zoo.serving.create_app`, which describes the arguments."""
+    """The application after `zoo.serving.create_app`, which describes the arguments."""
     service = Service(model, limits, allow_urls, heif)
 
     @asynccontextmanager
@@ -288,7 +288,7 @@ def build_app(
         if api_key and not (same and scheme.lower() == "bearer"):
             raise RequestError(401, "invalid_api_key", "a wrong API key, or none: send Authorization: Bearer <key>")
 
-    # The pages of /docs would load scripts from elsewhere; /openapi.json stays, behind the key.
+    # The pages of /docs would load scripts from elsewhere; /openapi.json stays, after the key.
     app = FastAPI(title=f"zoo serve {model.spec.name}", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.service = service
     keyed = [Depends(authorised)]

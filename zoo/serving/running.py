@@ -52,7 +52,7 @@ def _protocol(seconds: float) -> type[H11Protocol]:
 
 
 def run(app: "FastAPI", host: str, port: int, ready: str) -> None:
-    """The work behind `zoo.serving.run_server`, which describes the arguments."""
+    """The work after `zoo.serving.run_server`, which describes the arguments."""
     sock = bound_socket(host, port)
     shown = f"[{host}]" if ":" in host else host
     ready = ready.format(url=f"http://{shown}:{sock.getsockname()[1]}")

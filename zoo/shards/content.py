@@ -80,7 +80,7 @@ def content_of(value: Any) -> bytes:
 
 @lru_cache(maxsize=64)
 def _of_file(path: Path, *_state: int) -> tuple[bytes, int]:
-    """Digest and length of a file, once for all regions of an image, which come one behind the other."""
+    """Digest and length of a file, once for all regions of an image, which come one after the other."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").digest(), file.tell()
 

@@ -141,7 +141,7 @@ class Draft:
 
     @property
     def stop(self) -> int:
-        """The position behind the last input."""
+        """The position after the last input."""
         return self.start + len(self.taken)
 
     @property
@@ -250,7 +250,7 @@ class ShardFolder:
     # -- the shards
 
     def generations(self) -> list[int]:
-        """Of which generations there are shards, told by their names."""
+        """Of which generations there are shards, determined by their names."""
         return sorted({_generation(place) for place in self._files()})
 
     def live(self) -> int:

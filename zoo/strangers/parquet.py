@@ -1,4 +1,4 @@
-"""What a Parquet file grows to, told by its pages before one of them is unpacked; the footer may say anything.
+"""What a Parquet file grows to, determined by its pages before one of them is unpacked; the footer may say anything.
 
 Each column of a row group is a chain of pages, and each page begins with a header in Thrift's compact form: how many bytes
 it has packed, how many unpacked, and how its values are written. A reader takes the memory that this header asks for.
@@ -20,7 +20,7 @@ _DEEPEST = 16
 _KEPT = 4  # files whose footer is not read again: one that is read by row groups asks for each
 MOST_COLUMNS = 20_000  # leaves times row groups, and pages besides: more are no table that somebody reads
 MOST_PAGES = 1_000_000
-# A value is told by what it shares with the one before: a page of these grows without bound.
+# A value is stored as what it shares with the one before: a page of these grows without bound.
 SHARED_PREFIXES = 7
 
 

@@ -30,7 +30,7 @@ from zoo.errors import UnrecognisedCheckpointError, ZooError
 DEEPEST = 32
 LARGEST = 2**63  # a whole number is below it, whatever else its range is
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
-_IN_WORDS = {
+_NAMES = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -264,7 +264,7 @@ def _is(value: Any, name: str) -> str:
 def _wrong_scalar(value: Any, hint: Any, name: str) -> str:
     types = (int, float) if hint is float else hint
     if not isinstance(value, types) or (isinstance(value, bool) and hint is not bool):
-        return f"{_is(value, name)}; it must be {_IN_WORDS.get(hint, getattr(hint, '__name__', hint))}"
+        return f"{_is(value, name)}; it must be {_NAMES.get(hint, getattr(hint, '__name__', hint))}"
     if isinstance(value, int) and not -LARGEST <= value < LARGEST:
         return f"{_is(value, name)}; it must be a number of 64 bits"
     return "" if not isinstance(value, float) or math.isfinite(value) else f"{_is(value, name)}; it must be finite"
@@ -276,7 +276,7 @@ def _of_none(said: str, problems: list[str]) -> str:
 
 
 def _first(value: Any, kind: type, name: str) -> str:
-    return "" if isinstance(value, kind) else f"{_is(value, name)}; it must be {_IN_WORDS[kind]}"
+    return "" if isinstance(value, kind) else f"{_is(value, name)}; it must be {_NAMES[kind]}"
 
 
 def _of_children(pairs: Iterable[tuple[str, Any]], hint: Any, name: str) -> str:

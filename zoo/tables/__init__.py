@@ -1,6 +1,6 @@
 """Tables of every kind, read in one way: pairs for training, mining and evaluation, items for `zoo.bulk`.
 
-Which files a source is: `sources`, `files`. Rows as they stand, a reader a kind of file: `reading`, `delimited`, `jsonl`, `arrow`,
+Which files a source is: `sources`, `files`. Rows as they stand, one reader per kind of file: `reading`, `delimited`, `jsonl`, `arrow`,
 `webdataset`. What columns are by their names: `schema` for pairs, `choice` for items. What a cell holds: `cells`, `values`.
 """
 
@@ -66,7 +66,7 @@ def open_pairs(
     - `pack:words`: English words, other words for them and what they mean, to teach a text tower.
     - `pack:spoken`: digits said by synthetic voices, to teach an audio tower.
 
-    Roles and modalities are told by the columns' names (`schema.infer`), never by the letters of a value: `image,text`;
+    Roles and modalities are determined by the columns' names (`schema.infer`), never by the letters of a value: `image,text`;
     `query,positive,negative`; `query_image`, `positive_text`, `negative_1_image`; `sentence1,sentence2,score`; and
     `group`, `label` or `class`, `dataset` or `task`, `teacher_scores`, `split`. Several columns of a role are one item.
     A cell may hold a list of positives (`captions`) or negatives: all of them train, a positive at a time.

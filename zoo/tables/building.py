@@ -21,8 +21,6 @@ from zoo.tables.values import (
     told_modality,
 )
 
-_THINGS = {"image": "image", "video": "video", "audio": "audio", "media": "file"}
-
 
 class PairBuilder:
     """Makes pairs of one table.
@@ -179,7 +177,7 @@ class PairBuilder:
                 remedy = "it is a path of another machine (Windows): write it relative to a folder, and say root=FOLDER"
             if url:
                 path, remedy = Path(name), "a URL is never fetched: download it and give the path"
-            raise _NoFileCellError(f"no {_THINGS[part.modality]} {path}; {remedy}", path)
+            raise _NoFileCellError(f"no {'file' if part.modality == 'media' else part.modality} {path}; {remedy}", path)
         return path
 
     def _fact(self, fact: str, cells: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Which columns of a table are the item that is embedded: told by the names that pairs are told by, or chosen."""
+"""Which columns of a table are the item that is embedded: determined by the names that pairs are determined by, or chosen."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace

@@ -57,7 +57,7 @@ def kind_of_table(path: Path) -> str:
     kind, packed = KINDS.get(suffix), path.suffix.lower() in PACKED
     if kind is None:
         remedy = f"expected {', '.join(KINDS)}, the first four also with {', '.join(PACKED)}; it ends in {suffix or 'nothing'}"
-        remedy = "write one object a line (.jsonl)" if suffix == ".json" else remedy
+        remedy = "write one object per line (.jsonl)" if suffix == ".json" else remedy
         remedy += "; save the sheet as CSV" if suffix in (".xlsx", ".xls", ".xlsm", ".ods") else ""
         remedy = "unpack it first" if suffix in (".zip", ".7z", ".rar", ".tgz") else remedy
         raise TableError(f"{path} is no table that is read here; {remedy}")

@@ -17,7 +17,7 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def fetch_split(source: str, split: str | None) -> tuple[list[Path], str, bool]:
-    """The files of a split, downloaded, the data set's name, and whether the files were told by it.
+    """The files of a split, downloaded, the data set's name, and whether the files were determined by it.
 
     Where no file names a split, all of them are taken: a column may say it.
 

@@ -18,7 +18,7 @@ class Options:
 
     Attributes:
         given: the folder or archive that the user named, and in which the tables were found; None where he named them. It is
-            told by whoever has found them.
+            reported by whoever has found them.
 
     Raises:
         TableError: the root is no folder.

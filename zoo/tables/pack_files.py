@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from zoo.errors import MissingPackError
 
-COMPOSED = "composed"  # the pack whose queries are an image with a change in words
+COMPOSED = "composed"  # the pack whose queries are an image with a change described in text
 DOCUMENTS = "documents"  # the pack of pages, with texts that are looked for
 REGIONS = "regions"  # the pack of images whose regions have captions
 

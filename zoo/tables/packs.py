@@ -78,7 +78,7 @@ def _pair(medium: Item, texts: Sequence[str], group: str, name: str) -> Pair:
 
 
 def composed_pairs(split: str = "train") -> list[Pair]:
-    """The triplets of the composed pack: reference image and change in words → changed image, all in memory."""
+    """The triplets of the composed pack: reference image and a change described in text → changed image, all in memory."""
     images, triplets = read_composed(split)
     return [
         Pair(

@@ -26,7 +26,7 @@ class Taken(NamedTuple):
 
     Attributes:
         packed: bytes in the file. plain: bytes of its pages, unpacked. largest: of the largest page.
-        entry: bytes of the dictionary, and so at most of each value that is told by its number in it. dictionary: where its bytes
+        entry: bytes of the dictionary, and so at most of each value that is given by its number in it. dictionary: where its bytes
             begin and how many they are.
         numbered: values that are told so. values: of all pages. delta: at most so many bytes have values that say what they
             add to the one before.
@@ -74,7 +74,7 @@ class Plan(NamedTuple):
     """How columns of a row group are read.
 
     Attributes:
-        paths: leaves of texts and bytes that are read as dictionaries, since each value told by a number would be a copy.
+        paths: leaves of texts and bytes that are read as dictionaries, since each value given by a number would be a copy.
         vast: columns of which single rows may be vast: their sizes are looked at before a row becomes Python's.
     """
 

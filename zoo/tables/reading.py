@@ -1,4 +1,4 @@
-"""RowReader: the rows of one file of a table, one after the other and as often as asked; one reader a kind of file.
+"""RowReader: the rows of one file of a table, one after the other and as often as asked; one reader per kind of file.
 
 Under everything that reads tables: pairs for training, mining and evaluation (`zoo.tables`), items for `zoo.bulk`.
 """

@@ -85,7 +85,7 @@ def open_rows(path: Path, options: Options, constants: Constants) -> Table:
     typed = not reader.spelled
     rows: list[Any] = []
     lines, bad = [], {}
-    for row in reader.rows():  # of CSV the cells alone: a dictionary a row would be several times their size
+    for row in reader.rows():  # of CSV the cells alone: one dictionary per row would be several times their size
         rows.append(row.cells if typed else tuple(row.cells.values()))
         lines.append(row.line)
         if row.problem:

@@ -1,4 +1,4 @@
-"""Schema: which columns are the query, the positive and the negatives, and of which modality; told by their names."""
+"""Schema: which columns are the query, the positive and the negatives, and of which modality; determined by their names."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence

@@ -90,7 +90,9 @@ def _labels(matrix: "np.ndarray", k: int, seed: int) -> "np.ndarray":
 
     kind = MiniBatchKMeans if len(matrix) > MANY else KMeans
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different vectors than groups: told by the caller
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # fewer different vectors than groups: reported by the caller
         return kind(k, n_init=4, random_state=seed).fit_predict(matrix)
 
 

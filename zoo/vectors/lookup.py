@@ -108,7 +108,7 @@ class Inputs:
         return self.root / reference
 
     def regions(self, attributes: Mapping[str, Any]) -> tuple[Region, ...]:
-        """What of an image a row of the shards is of, by its attributes; () where it is of the whole image.
+        """What of one image per row of the shards is of, by its attributes; () where it is of the whole image.
 
         Raises:
             OutsideError: a mask lies where nothing is opened. InvalidRegionError: they cannot be read.
@@ -122,7 +122,7 @@ class Inputs:
         return () if column is None else regions_from_json(attributes.get(column), find)
 
     def part(self, value: Path | bytes, attributes: Mapping[str, Any]) -> Any:
-        """What of an input a row of the shards is of, by its attributes: a page, a segment or a frame; the input itself where it is
+        """What of one input per row of the shards is of, by its attributes: a page, a segment or a frame; the input itself where it is
         of the whole.
 
         Raises:

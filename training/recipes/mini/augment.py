@@ -34,7 +34,7 @@ _WHITE = 0.94  # corners brighter than this: a drawing or a product image on whi
 
 
 def on_white(images: Tensor) -> Tensor:
-    """Which images `(B, 3, H, W)`, 0 to 1, lie on a white ground, told by their four corners: `(B,)`."""
+    """Which images `(B, 3, H, W)`, 0 to 1, lie on a white ground, determined by their four corners: `(B,)`."""
     corners = images[:, :, :: images.shape[2] - 1, :: images.shape[3] - 1]
     return corners.flatten(1).amin(1) > _WHITE
 

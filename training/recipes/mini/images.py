@@ -18,7 +18,7 @@ from zoo.tables.pairs import Pair, answers_of
 
 from .augment import COLOURS, colour_of
 
-_OWN_TEXT = 0.4  # how often a pair is told by its positive itself; else any of its texts is drawn, it among them
+_OWN_TEXT = 0.4  # how often a pair is described by its positive itself; else any of its texts is drawn, it among them
 
 
 class ImageBatch(NamedTuple):
@@ -96,7 +96,7 @@ class ImageData:
         Args:
             colour_captions, tint: see `Images`. tints: what the images have been repainted in, in place of a draw.
         """
-        luck, painted = torch.rand(len(rows)), tints
+        rng, painted = torch.rand(len(rows)), tints
         tints = torch.full((len(rows),), -1) if painted is None else painted
         said = torch.full((len(rows),), -1)  # colour that the caption says
         seen = self.colours[rows].clone()  # colour that the image has
@@ -105,9 +105,9 @@ class ImageData:
             name = self.pairs[row].name
             if painted is not None and painted[place] >= 0:
                 seen[place] = said[place] = painted[place]
-            elif name and luck[place] < tint:
+            elif name and rng[place] < tint:
                 tints[place] = seen[place] = said[place] = int(torch.randint(len(COLOURS), ()))
-            elif name and luck[place] < tint + colour_captions and seen[place] >= 0:
+            elif name and rng[place] < tint + colour_captions and seen[place] >= 0:
                 said[place] = seen[place]
             chosen.append(self._draw(row))
             ids.append(self._called(name, int(said[place])) if said[place] >= 0 else self.ids[chosen[-1]])

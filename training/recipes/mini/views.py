@@ -107,7 +107,7 @@ def begin_images(model: Embedder, pairs: "Sequence[Pair] | PairTable", recipe: "
 
 @contextmanager
 def head_alone(model: Embedder, recipe: "MiniRecipe") -> Iterator[Callable[[Feed], None]]:
-    """While the steps run the trunk is remembered; yields what mixes the head with where it began behind the last of them."""
+    """While the steps run the trunk is remembered; yields what mixes the head with where it began after the last of them."""
     tower = tower_of(model, "image")
     began = tower.encoder.began
 

@@ -17,7 +17,7 @@ def content_of(item: Item, media_first: bool = True) -> list[tuple[str, Any]]:
     """(kind, value) of an item's media and texts in the order in which they are read.
 
     Args:
-        media_first: whether media stand before the text of the same item, else behind it; `parts` keep their order.
+        media_first: whether media stand before the text of the same item, else after it; `parts` keep their order.
 
     Raises:
         EmptyItemError: it holds nothing that a sequence reads.

@@ -178,7 +178,7 @@ class SequenceEncoder(Encoder):
         content = self._content(item)
         if not self.format.mixed and len({kind == "text" for kind, _ in content}) > 1:
             raise UnsupportedModalityError(
-                f"this {self.backbone.config.model_type} model reads words or images, not both in one item; encode them "
+                f"this {self.backbone.config.model_type} model reads text or images, not both in one item; encode them "
                 "apart, and add their similarities"
             )
         media = tuple(self.readers[kind].read(value) for kind, value in content if kind in self.readers)

@@ -173,7 +173,7 @@ class VisionReader:
         kept = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in kept.items()}
         out = getattr(model, f"get_{self.kind}_features")(**kept, return_dict=True)
         features = out.pooler_output
-        if isinstance(features, Tensor):  # LLaVA-OneVision's videos, one closing token behind frames filled with zeros
+        if isinstance(features, Tensor):  # LLaVA-OneVision's videos, one closing token after frames filled with zeros
             videos = [torch.cat([features[i, : tokens[i] - 1], features[i, -1:]]) for i in order]
             out.pooler_output = torch.cat(videos)[None]
         else:

@@ -1,4 +1,4 @@
-"""The resize that authors' code makes before its processor does: qwen-vl-utils' `fetch_image` and `fetch_video`, and their kin.
+"""The resize that authors' code makes before its processor does: qwen-vl-utils' `fetch_image` and `fetch_video`, and the like.
 
 It decides the grid of tokens: rounding a side twice is not rounding it once, and the least of the first resize is not that of
 the second. Images are resized by Pillow here, frames of a file by torchvision, as there.

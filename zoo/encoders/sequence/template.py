@@ -1,4 +1,4 @@
-"""Prompt: an item's words and placeholders laid out as one text, by a Jinja template that can do nothing else."""
+"""Prompt: an item's text and placeholders laid out as one text, by a Jinja template that can do nothing else."""
 
 from functools import cached_property
 from typing import Any

@@ -66,7 +66,7 @@ def _config(layers: list[Layer], settings: Settings) -> "LoraConfig":
     peft = import_peft()
 
     def whole(name: str) -> str:
-        return f"^{re.escape(name)}"  # peft puts "(.*\\.)?" before it and "$" behind
+        return f"^{re.escape(name)}"  # peft puts "(.*\\.)?" before it and "$" after
 
     return peft.LoraConfig(
         r=settings.rank,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_vector(tower: "nn.Module", shape: Sequence[int], where: str, *, ids: bool = False) -> None:
-    """Holds a tower, built without memory, to one vector an item.
+    """Holds a tower, built without memory, to one vector per item.
 
     Args:
         shape: of its input, a batch of one. ids: whether that is token ids, else pixels.
@@ -29,7 +29,7 @@ def check_vector(tower: "nn.Module", shape: Sequence[int], where: str, *, ids: b
         with torch.inference_mode():
             inputs = torch.zeros(*shape, dtype=torch.long if ids else torch.float32, device="meta")
             found = tower.eval()(inputs)
-    except Exception as error:  # libraries answer nonsense with every type of error
+    except Exception as error:  # libraries answer invalid files with any type of error
         if "meta" in str(error) or isinstance(error, NotImplementedError):
             return  # a step that looks at the numbers themselves
         reason = " ".join(str(error).split())[:200]
@@ -63,7 +63,7 @@ def check_states(encoder: "TransformersText", where: object) -> None:
     try:
         with torch.inference_mode():
             states = encoder.eval()(encoder.collate([[0, 0], [0]])).states
-    except Exception as error:  # libraries answer nonsense with every type of error
+    except Exception as error:  # libraries answer invalid files with any type of error
         reason = " ".join(str(error).split())[:200]
         raise UnrecognisedCheckpointError(
             f"{where}: a backbone with these settings does not read a text of two tokens: {type(error).__name__}: {reason}"

@@ -188,7 +188,7 @@ def check_size(build: Callable[[], "nn.Module"], weights: Iterable[Path], where:
             model = build()
     except ZooError:
         raise
-    except Exception as error:  # libraries answer nonsense with every type of error
+    except Exception as error:  # libraries answer invalid files with any type of error
         reason = " ".join(str(error).split())[:300]
         raise UnrecognisedCheckpointError(f"{where} makes no sense: {reason}") from error
     check_numel(model, sum(path.stat().st_size for path in paths), where)

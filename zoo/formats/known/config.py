@@ -37,7 +37,7 @@ ENCODERS = (
     "xlm-roberta",
     "xlm-roberta-xl",
 )
-# In a decoder a token sees those before it, unless the configuration says that its attention is bidirectional.
+# In one decoder per token sees those before it, unless the configuration says that its attention is bidirectional.
 DECODERS = (
     "gemma",
     "gemma2",
@@ -119,7 +119,7 @@ _HEAD = "of a head for another task, which an embedder has not"
 _GENERATION = "of writing text, which an embedder does not"
 _RECORD = "a record of how the file came to be"
 _SPEED = "how the same numbers are computed, not which"
-_POOLER = "of the layer behind the first token, which the zoo does not take"
+_POOLER = "of the layer after the first token, which the zoo does not take"
 _TOKENS = "the tokenizer's own files say which tokens stand at the ends of a text"
 
 INERT = {
@@ -196,7 +196,7 @@ INERT = {
     "use_mean_pooling": "read by its authors' training code alone",
     "num_decoder_layers": "of the decoder, which is not built",
     "decoder_start_token_id": "of the decoder, which is not built",
-    # The layer behind the first token.
+    # The layer after the first token.
     "pooler_act": _POOLER,
     "pooler_fc_size": _POOLER,
     "pooler_hidden_act": _POOLER,
@@ -355,7 +355,7 @@ HELD_OF = {
         "parallel_block": Only((None, False), _PARTS),
         "parallel_block_tied_norm": Only((None, False), _PARTS),
         "position_embedding_type": Only((None, "rotary"), "transformers' class turns positions"),
-        "prenorm": Only((None, False), "transformers' class has its norms behind the parts"),
+        "prenorm": Only((None, False), "transformers' class has its norms after the parts"),
         "qkv_proj_bias": Only((None, False), _NO_BIAS),
         "reorder_and_upcast_attn": Only((None, False), "transformers' class does not reorder attention"),
         "rotary_emb_fraction": Only((None, 1, 1.0), "transformers' class turns whole heads"),

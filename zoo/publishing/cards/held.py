@@ -102,7 +102,7 @@ HELD: dict[str, Held] = {
         "mteb 2.26's lco_embedding_models.py and README.md of LCO-Embedding/LCO-Embedding, in Qwen2.5-Omni's chat template",
         _OMNI,
         _THINKER,
-        "the authors' evaluation cuts each text at 300 tokens, before the words behind it; here 32,768 tokens are read",
+        "the authors' evaluation cuts each text at 300 tokens, before the words after it; here 32,768 tokens are read",
     ),
     "omni-embed-nemotron-*": Held(
         "README.md of nvidia/omni-embed-nemotron-3b and mteb 2.26's omni_embed_nemotron_models.py, in Qwen2.5-Omni's chat template",
@@ -160,7 +160,7 @@ HELD: dict[str, Held] = {
         '`load_model(…, truncation="reference")` where texts are longer',
     ),
     "virtue-*-reference": Held(
-        "scar_image_i2t.py of sony/virtue (commit 36d8a8b), which puts a space behind the image that its training does not have",
+        "scar_image_i2t.py of sony/virtue (commit 36d8a8b), which puts a space after the image that its training does not have",
         "images to 1,344 x 1,344 as its evaluation does, and transformers 5.23's processor; equal. SAM gets what that makes, before "
         "patches, and a box as pixels of its square",
         _BOTH,

@@ -114,7 +114,7 @@ def _vector(spec: ModelSpec) -> str:
 
 def _images(limits: ImageLimits) -> str:
     words = [
-        f"first pressed into a square of {limits.square:,} pixels a side" if limits.square else "",
+        f"first resized to a square of {limits.square:,} pixels a side" if limits.square else "",
         f"first enlarged to a square of {2 * limits.smallest_side} pixels a side where one side is under "
         f"{limits.smallest_side}"
         if limits.smallest_side
@@ -168,7 +168,7 @@ def _first(limits: ImageLimits) -> str:
 
 def _order(layout: SequenceFormat) -> str:
     if not layout.mixed:
-        return "words or images, not both"
+        return "text or images, not both"
     join = {"": "nothing", " ": "a space", "\n": "a line break"}.get(layout.join, repr(layout.join))
     kept = (
         "parts keep their order"
@@ -197,5 +197,5 @@ def _instruction(spec: ModelSpec) -> str:
     if others := [name for name in spec.prompts if name not in ("query", "document")]:
         words.append(f"by name: {', '.join(f'`{name}`' for name in others)}")
     if spec.format and spec.format.punctuate:
-        words.append("a full stop is put behind it where it ends in no punctuation")
+        words.append("a full stop is put after it where it ends in no punctuation")
     return "; ".join(words)

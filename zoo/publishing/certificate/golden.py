@@ -84,7 +84,7 @@ def golden_inputs(
 
 
 def item_hash(item: Item) -> str:
-    """sha256 over an item's words, arrays (with their shapes) and regions."""
+    """sha256 over an item's text, arrays (with their shapes) and regions."""
     digest = hashlib.sha256()
     audio = (item.audio.samples, item.audio.rate) if isinstance(item.audio, Waveform) else (item.audio,)
     for value in (item.text, item.image, item.video, *audio, *item.regions):

@@ -61,7 +61,7 @@ class Certificate:
     Attributes:
         model: name. dim: columns.
         inputs: (name, prompt, kind, sha256) of each golden input, in the order of the rows.
-        vectors: `(inputs, dim)`, float32, each input embedded by itself; with late interaction its tokens' one behind
+        vectors: `(inputs, dim)`, float32, each input embedded by itself; with late interaction its tokens' one after
             the other, and zeros.
         refused: golden inputs that the model refuses → the error's code.
         tolerances: "float32", "float32, resized image", "bfloat16", "float16" → what is allowed.
@@ -288,7 +288,7 @@ def in_lengths(found: "Tensor", stored: "Tensor", spec: ModelSpec) -> "tuple[Ten
 
 
 def as_rows(vectors: Sequence["Tensor"]) -> "Tensor":
-    """Vectors `(dim,)` as `(n, dim)`; of token vectors `(tokens, dim)` one row an input, all one behind the other, then zeros."""
+    """Vectors `(dim,)` as `(n, dim)`; of token vectors `(tokens, dim)` one row per input, all one after the other, then zeros."""
     import torch
 
     return torch.nn.utils.rnn.pad_sequence([vector.flatten() for vector in vectors], batch_first=True)

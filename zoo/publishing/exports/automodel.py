@@ -96,7 +96,7 @@ class ZooOutput(ModelOutput):
     """Vectors `(batch, dim)` of what was given, and their similarity `(images, texts)`, `(videos, texts)` or `(audio, texts)`: unit
     vectors and their cosine, or, of a model that compares by dot product, vectors with their norms and that.
 
-    A model that reads text and images as one sequence gives `embeds`, one vector an item; of one with a tower each,
+    A model that reads text and images as one sequence gives `embeds`, one vector per item; of one with a tower each,
     `get_fused_features` gives that.
     """
 
@@ -157,7 +157,7 @@ class ZooModel(PreTrainedModel):
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """Not offered: a model of the zoo has a table for each tower, or none."""
-        raise NotOfferedError("a model of the zoo has one table a tower, or none; see model.embedder.towers")
+        raise NotOfferedError("a model of the zoo has one table per tower, or none; see model.embedder.towers")
 
     def set_input_embeddings(self, value: torch.nn.Module) -> None:
         """Not offered, as `get_input_embeddings`."""
@@ -186,7 +186,7 @@ class ZooModel(PreTrainedModel):
         **rest: Any,
     ) -> ZooOutput:
         """Embeds what `ZooProcessor` made of texts, images, videos or audio, or of texts and one of these."""
-        if "positions" in rest:  # of a vision-language model: one sequence an item
+        if "positions" in rest:  # of a vision-language model: one sequence per item
             media = {"pixel_values": pixel_values, "pixel_values_videos": pixel_values_videos}
             rest |= {name: tensor for name, tensor in media.items() if tensor is not None}
             return ZooOutput(embeds=self.get_text_features(input_ids, attention_mask, **rest).pooler_output)

@@ -47,7 +47,7 @@ def write(model: "Embedder", folder: Path) -> None:
 
     With late interaction those of `save_pretrained` alone.
     """
-    if model.spec.similarity == "maxsim":  # other libraries' loaders give one vector an item
+    if model.spec.similarity == "maxsim":  # other libraries' loaders give one vector per item
         model.save_pretrained(folder)
         return
     write_root(model, folder)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 _TIMM = "timm wants config.json for itself: the vision tower goes into a repository of its own"
-_STATES = "transformers gives token states, and has no place for the head behind the pooling"
-_TOKENS = "this model has one vector a token (late interaction); the loaders that the zoo writes give one an item"
+_STATES = "transformers gives token states, and has no place for the head after the pooling"
+_TOKENS = "this model has one vector per token (late interaction); the loaders that the zoo writes give one an item"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class _Outputs(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise NotOfferedError(
-            f"{name} are not offered: a model of the zoo gives one vector an input here (output_value="
+            f"{name} are not offered: a model of the zoo gives one vector per input here (output_value="
             '"sentence_embedding"); its tokens\' states are those of model[0].embedder.towers[...].encoder'
         )
 

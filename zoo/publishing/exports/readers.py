@@ -149,7 +149,7 @@ def _transformers_serves(folder: Path) -> bool:
     config = _json(folder / "config.json")
     if config.get("model_type") == "zoo":
         return "auto_map" in config
-    # What comes behind the pooling, a library that knows only the backbone cannot have.
+    # What comes after the pooling, a library that knows only the backbone cannot have.
     return bool(config.get("model_type")) and not any(
         "Dense" in kind or "LayerNorm" in kind for kind in _modules(folder)
     )
@@ -239,7 +239,7 @@ def _text_model(folder: Path, dtype: "torch.dtype") -> Callable[[list[str]], "Te
 
 
 def _text_class(folder: Path) -> str:
-    """The class of transformers that opens a text backbone: of T5 and its kin AutoModel would want the decoder too."""
+    """The class of transformers that opens a text backbone: of T5 and its relatives AutoModel would want the decoder too."""
     names = _json(folder / "config.json").get("architectures") or []
     encoder = next((name for name in names if re.fullmatch(r"\w+EncoderModel", str(name))), None)
     return encoder or "AutoModel"

@@ -67,7 +67,7 @@ class _Thinker(Backbone):
     def positions(
         self, model: "nn.Module", ids: "Tensor", types: "Tensor", mask: "Tensor", media: "Mapping[str, Tensor]"
     ) -> "Tensor":
-        """Audio counts like text, a position a token; the library wants its mel frames where images or videos are there too."""
+        """Audio counts like text, one position per token; the library wants its mel frames where images or videos are there too."""
         times = media.get("second_per_grid_ts")
         grids = {name: grid for name, grid in media.items() if name.endswith("grid_thw")}
         if not grids:
