@@ -167,7 +167,7 @@ class MediaSearch:
             yield {"late": True}
             return
         (found, rows), started = self._answer(asked, kind, top_k, own), time.monotonic()
-        images = [self._gallery(own).images[row] for row in rows]
+        images = [self._gallery(own).files[row] for row in rows]
         found["late"] = True
         yield deepcopy(found)  # Gradio sends what differs from the one before, which it keeps
         for row, image in zip(found["rows"], images, strict=True):

@@ -117,7 +117,7 @@ def _page_of(search: MediaSearch, tries: Sequence[str]) -> gr.Blocks:
     named = [NAMES[kind] for kind in kinds]
     spoken = named[0] if len(named) == 1 else ", ".join(named[:-1]) + f" and {named[-1]}"
     by_text = "text" in model.spec.modalities
-    how = "with words, or with a file" if by_text else "with a file"
+    how = "with text, or with a file" if by_text else "with a file"
     how += " or a recording" if "audio" in kinds else ""
     with gr.Blocks(title="Embedding Zoo · search by meaning", analytics_enabled=False) as page:
         gr.Markdown(
@@ -128,7 +128,7 @@ def _page_of(search: MediaSearch, tries: Sequence[str]) -> gr.Blocks:
         own, asked = gr.State(None, time_to_live=12 * 3600), gr.State(None, time_to_live=12 * 3600)
         box = gr.MultimodalTextbox(
             label="What are you looking for?",
-            placeholder="words, or a file" if by_text else "a file",
+            placeholder="text, or a file" if by_text else "a file",
             sources=["upload", "microphone"] if "audio" in kinds else ["upload"],
             file_count="single",
             submit_btn="Search",

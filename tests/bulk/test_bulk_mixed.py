@@ -254,7 +254,7 @@ def test_the_commands(model, stuff, tmp_path, capsys, monkeypatch):
         f":file {stuff / 'bell.wav'}",
         ":kind text",
         "a bell",
-        ":kind video",
+        ":kind movie",
         ":kind image, video",
         "a bell",
         ":kind",
@@ -263,7 +263,7 @@ def test_the_commands(model, stuff, tmp_path, capsys, monkeypatch):
     (tmp_path / "queries").write_text("\n".join(lines))
     with (tmp_path / "queries").open() as typed:
         monkeypatch.setattr("sys.stdin", typed)
-        assert main(["search", out, "-k", "99"]) == 2, "video is no kind"
+        assert main(["search", out, "-k", "99"]) == 2, "movie is no kind"
     captured = capsys.readouterr()
     kinds = [line.split("\t")[6] for line in captured.out.splitlines()[1:]]
     assert len(kinds) == 11 + 2 + 3 + 11

@@ -387,7 +387,7 @@ def test_what_is_shown_of_uploads_lies_with_them(photos):
     own, _ = handlers.index_files([str(mine)], False)
     found, _ = handlers.by_text("red", 9, own)
     drawn, _, _ = handlers.draw_map("PCA", own)
-    assert {handlers.visitors.owner(Path(path)) for path in (found[0][0], drawn, own.images[0].path)} == {folder}
+    assert {handlers.visitors.owner(Path(path)) for path in (found[0][0], drawn, own.files[0].path)} == {folder}
     again, report = handlers.index_files([str(mine)], True, own)
     assert "1 was there already" in report
     assert len(again) == 1

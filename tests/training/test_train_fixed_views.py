@@ -89,17 +89,17 @@ def test_audio_played_faster_is_higher_and_shorter(speed: float) -> None:
 
 
 def test_noise_and_silence_are_as_much_as_said() -> None:
-    from zoo.training.augmentation import change_sound
+    from zoo.training.augmentation import change_audio
 
     tone = torch.full((1000,), 0.5)
     lengths, levels = [], []
     for seed in range(60):
-        padded = change_sound(tone, np.random.default_rng(seed), pad=0.2)
+        padded = change_audio(tone, np.random.default_rng(seed), pad=0.2)
         lengths.append(len(padded))
         inner = padded.nonzero()[:, 0]
         assert len(inner) == 1000
         assert (padded[inner[0] : inner[-1] + 1] == 0.5).all()
-        levels.append(float((change_sound(tone, np.random.default_rng(seed), noise=1.0) - tone).std()))
+        levels.append(float((change_audio(tone, np.random.default_rng(seed), noise=1.0) - tone).std()))
     assert 1000 <= min(lengths) < 1100 < 1300 < max(lengths) <= 1400
     assert 10 ** (-90 / 20) * 0.9 <= min(levels) < max(levels) <= 10 ** (-50 / 20) * 1.1
-    assert torch.equal(change_sound(tone, np.random.default_rng(0), noise=0.0, pad=0.0), tone)
+    assert torch.equal(change_audio(tone, np.random.default_rng(0), noise=0.0, pad=0.0), tone)
