@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready-docs
 PHOTOS ?=
 PORT ?=
 PYTEST_ARGS ?=
@@ -18,7 +19,7 @@ export PHOTOS
 # Tests start hundreds of processes; each would else compile the zoo again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-all bench lint format clean
+.PHONY: demo test test-fast test-all bench docs lint format clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -27,7 +28,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
-demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Images`
+$(READY_DOCS): $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs]'
+	touch $@
+
+demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Pictures`
 	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos "$$PHOTOS") $(if $(PORT),--port $(PORT))
 
 test: $(READY) browser  ## everything but slow, gpu and hub tests, in three processes (JOBS=0: in one, without workers)
@@ -36,11 +41,15 @@ test: $(READY) browser  ## everything but slow, gpu and hub tests, in three proc
 test-fast: $(READY)  ## the files named in FAST, in less than a minute: for the edit loop
 	$(BIN)/python -m pytest $(PARALLEL) $(FAST:%=tests/%.py) $(PYTEST_ARGS)
 
-test-all: $(READY) browser  ## slow tests too
+test-all: $(READY_DOCS) browser  ## slow tests too, the site and the notebooks among them
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not gpu and not hub' $(PYTEST_ARGS)
 
 bench: $(READY)  ## speed and memory side by side with open_clip, transformers and sentence-transformers
 	$(BIN)/python -m benchmarks
+
+docs: $(READY_DOCS)  ## the site of docs/ in build/site: open build/site/index.html. Offline; a lost link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ def rehearse(
     """Facts of a run that was not made; the model is changed by the steps and of no further use.
 
     Raises:
-        Whatever `train` would raise before or at its first step.
+        ZooError: whatever `train` would raise before or at its first step.
     """
     check_unread(pairs, recipe, held_out)
     prepare(model, stages_of(recipe))
