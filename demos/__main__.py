@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m zoo.demos",
         description="Open a web page that searches images by what they show.",
-        epilog="Example: python -m zoo.demos zoo-mini --photos ~/Images",
+        epilog="Example: python -m zoo.demos zoo-mini --photos ~/Pictures",
     )
     parser.add_argument(
         "model", nargs="?", help="a name of `zoo list`, or a folder (default: what made --vectors, else zoo-mini)"

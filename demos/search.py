@@ -301,7 +301,7 @@ def _index_tab(search: Search, own: gr.State) -> list[Any]:
             with gr.Column(min_width=300):
                 folder = gr.Textbox(
                     label="A folder on this machine",
-                    placeholder="~/Images",
+                    placeholder="~/Pictures",
                     info=f"Its subfolders are read too. Allowed: {', '.join(str(root) for root in search.roots)}",
                     max_length=1000,
                     elem_id="folder",

@@ -49,7 +49,7 @@ preload_from_hub:
 # $name
 
 The demo of [$repo](https://huggingface.co/$repo), made by `zoo publish --space`. On your own machine and over your own
-images: `pip install "embedding-zoo[demo]"`, then `zoo demo hf:$repo --photos ~/Images`.
+images: `pip install "embedding-zoo[demo]"`, then `zoo demo hf:$repo --photos ~/Pictures`.
 """
 SHORT = {
     frozenset({"text"}): "Search sentences by meaning",

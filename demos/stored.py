@@ -40,7 +40,7 @@ def own_folder(text: str, roots: Sequence[Path], *, local: bool, noun: str = "im
     if not local:
         raise ZooError(f"Folders of the server cannot be indexed on a shared page. Upload the {noun} instead.")
     if not (text or "").strip():
-        raise ZooError(f"Type the path of a folder with {noun}, for example ~/Images.")
+        raise ZooError(f"Type the path of a folder with {noun}, for example ~/Pictures.")
     path = Path(text.strip()).expanduser()
     if not any(path.resolve().is_relative_to(root) for root in roots):
         allowed = ", ".join(str(root) for root in roots) or "none"

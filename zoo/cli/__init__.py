@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="zoo",
         usage="zoo [-h] [--version] COMMAND ...",
         description=f"Load embedding models by name, embed anything, search it.\n\n{_by_purpose(modules)}",
-        epilog=_examples("zoo list", 'zoo encode "a red motorbike"', "zoo embed ~/Images --out vectors/")
+        epilog=_examples("zoo list", 'zoo encode "a red motorbike"', "zoo embed ~/Pictures --out vectors/")
         + '\n  zoo search vectors/ "a red motorbike"\n\n`zoo COMMAND --help` shows the options of one command.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

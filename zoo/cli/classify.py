@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from zoo.vectors import Classified, Vectors
 
 EXAMPLES = (
-    'zoo classify ~/Images --labels "rose,tulip,dandelion"',
-    'zoo classify ~/Images --labels "rose,tulip" --prompt "a photo of a {}" --html sorted.html',
+    'zoo classify ~/Pictures --labels "rose,tulip,dandelion"',
+    'zoo classify ~/Pictures --labels "rose,tulip" --prompt "a photo of a {}" --html sorted.html',
     "zoo classify vectors/ --labels-file labels.txt --top 3 --csv labels.csv",
     'zoo classify reviews.csv --labels "praise,complaint,question" --where "lang = \'en\'"',
     'zoo classify vectors/ --labels "day,night" --json',

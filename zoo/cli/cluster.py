@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.vectors import Cluster, Vectors
 
 EXAMPLES = (
-    "zoo cluster ~/Images --html groups.html",
+    "zoo cluster ~/Pictures --html groups.html",
     "zoo cluster vectors/ --k 12 --csv groups.csv",
     "zoo cluster vectors/ --words products.txt",
     "zoo cluster reviews.csv --k 8 --no-words --json",

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from zoo.vectors import Copy, Group, Vectors
 
 EXAMPLES = (
-    "zoo dedupe ~/Images",
-    "zoo dedupe ~/Images --html twice.html                # side by side",
+    "zoo dedupe ~/Pictures",
+    "zoo dedupe ~/Pictures --html twice.html                # side by side",
     "zoo dedupe vectors/ --threshold 0.99 --csv twice.csv",
     "zoo dedupe captions.csv --column text --json",
 )

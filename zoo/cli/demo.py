@@ -8,7 +8,7 @@ from zoo.errors import ZooError
 EXAMPLES = (
     "zoo demo",
     "zoo demo --vectors vectors/",
-    "zoo demo zoo-mini --photos ~/Images",
+    "zoo demo zoo-mini --photos ~/Pictures",
     "zoo demo zoo-mini --page regions",
     "zoo demo clip-vit-b32-openai --port 7861",
 )

@@ -47,7 +47,7 @@ from zoo.cli._shared import (
 )
 
 EXAMPLES = (
-    "zoo embed ~/Images --out vectors/",
+    "zoo embed ~/Pictures --out vectors/",
     "zoo embed ~/Stuff --out vectors/ --model zoo-omni   # images, videos, audio, PDFs and texts, in one space",
     "zoo embed ~/Stuff --kind video --kind audio --per second --seconds 5 --out moments/ --model zoo-omni",
     "zoo embed ~/Videos --kind video --out vectors/ --model qwen3vl-embedding-2b",
@@ -57,12 +57,12 @@ EXAMPLES = (
     "zoo embed products.parquet --column photo --kind image --out vectors/",
     "zoo embed products.csv --column image+title --out vectors/     # one vector of both",
     "zoo embed clips.csv --column video=clip+text=title --out vectors/   # the same, where names do not say what they hold",
-    "zoo embed ~/Images --regions grid --out places/      # ten boxes of each image, to find things in images",
-    "zoo embed ~/Images --regions boxes.json --out places/ --region dense",
+    "zoo embed ~/Pictures --regions grid --out places/      # ten boxes of each image, to find things in images",
+    "zoo embed ~/Pictures --regions boxes.json --out places/ --region dense",
     "zoo embed hf:org/name --split test --column image --out vectors/",
-    "zoo embed ~/Images --out vectors/ --max-bad 1%       # stop if more are unreadable",
-    "zoo embed ~/Images --out vectors/                    # again: embeds what is new or has changed",
-    "zoo embed ~/Images --out vectors/ --update           # and vectors of deleted images go",
+    "zoo embed ~/Pictures --out vectors/ --max-bad 1%       # stop if more are unreadable",
+    "zoo embed ~/Pictures --out vectors/                    # again: embeds what is new or has changed",
+    "zoo embed ~/Pictures --out vectors/ --update           # and vectors of deleted images go",
     'zoo search vectors/ "a red motorbike"',
 )
 _NAMED = 5  # silent recordings
