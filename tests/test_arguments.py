@@ -121,6 +121,9 @@ WRONG: dict[str, list[Any]] = {
     "hop": ["1", True, 0, -1, 99, object()],
     "fps": ["1", True, 0, 1.0, object()],
     "item": [5, "a text", None, object()],
+    "pairs": ["a", 5, ["a"], object()],
+    "limit": ["4", 8.0, True, 0, None, object()],
+    "changed": ["4", 8.0, True, 0, None, object()],
     "layers": ["6", 6.5, True, 0, [6], object()],
 }
 # The facts of a model, as `ModelSpec` and `register_model` take them.
@@ -232,6 +235,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         "reranker.rank": (reranker.rank, {"query": "a", "documents": ["b"]}),
         "reranker.save_pretrained": (reranker.save_pretrained, {"folder": "/nowhere/at/all"}),
         "publish": (publish, {"source": "/nowhere", "repo": "me/nothing"}),
+        "inspect_model": (zoo.inspect_model, {"model": "hf:org/never-asked-for"}),
     }
 
 
@@ -283,6 +287,7 @@ NAMES = [
         "reranker.rank",
         "reranker.save_pretrained",
         "publish",
+        "inspect_model",
     ],
 ]
 FINE = [("encode", "inputs", value) for value in WRONG["inputs"]]

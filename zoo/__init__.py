@@ -15,6 +15,7 @@ from zoo.spec import ModelSpec
 if TYPE_CHECKING:
     from zoo.bulk import embed_dataset
     from zoo.embedder import Embedder, Encoded, Hit
+    from zoo.evaluation.inspecting import inspect_model
     from zoo.index import open_index
     from zoo.loading import load_model
     from zoo.reranking import (
@@ -50,6 +51,7 @@ __all__ = [
     "embed_dataset",
     "get_reranker_spec",
     "get_spec",
+    "inspect_model",
     "list_models",
     "list_rerankers",
     "load_model",
@@ -65,6 +67,7 @@ _LAZY = {
     "Encoded": "zoo.embedder",
     "Hit": "zoo.embedder",
     "embed_dataset": "zoo.bulk",
+    "inspect_model": "zoo.evaluation.inspecting",
     "load_model": "zoo.loading",
     "open_index": "zoo.index",
     **dict.fromkeys(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.composed import evaluate_composed
     from zoo.evaluation.corpus import Corpus, Told
     from zoo.evaluation.graded import GradedScores, compare_graded, evaluate_graded
+    from zoo.evaluation.inspecting import Inspection, inspect_model
     from zoo.evaluation.jobs import measure
     from zoo.evaluation.mixed import MixedScores, evaluate_mixed
     from zoo.evaluation.packs import evaluate_pack
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Corpus",
     "GradedScores",
+    "Inspection",
     "MixedScores",
     "PairScores",
     "Result",
@@ -44,6 +46,7 @@ __all__ = [
     "evaluate_queries",
     "evaluate_scar",
     "find_jobs",
+    "inspect_model",
     "known_tasks",
     "measure",
     "query_scores",
@@ -58,6 +61,7 @@ __all__ = [
 _LAZY = {
     "Corpus": "corpus",
     "GradedScores": "graded",
+    "Inspection": "inspecting",
     "MixedScores": "mixed",
     "PairScores": "pairs",
     "Result": "results",
@@ -75,6 +79,7 @@ _LAZY = {
     "evaluate_queries": "queries",
     "evaluate_scar": "scar",
     "find_jobs": "tasks",
+    "inspect_model": "inspecting",
     "known_tasks": "tasks",
     "measure": "jobs",
     "query_scores": "queries",

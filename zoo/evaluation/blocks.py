@@ -8,7 +8,7 @@ from zoo.errors import InvalidCardError
 
 _LONGEST = 2**20  # letters of front matter; with the results of all of MTEB it has some 200,000
 _MOST_NODES = 200_000
-GENERATED = ("facts", "measured", "training")
+GENERATED = ("facts", "measured", "inspected", "training")
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 

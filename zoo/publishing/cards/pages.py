@@ -1,6 +1,7 @@
 """`python -m zoo.publishing.cards`: writes what is known of every registered model and reranker into its card and into the table of docs/models.md.
 
-Facts come from the `ModelSpec`, figures from `model_cards/results/<name>.json`. What people wrote is kept;
+Facts come from the `ModelSpec`, figures from `model_cards/results/<name>.json`, what a model is like from
+`model_cards/inspected/<name>.json`. What people wrote is kept;
 `model_cards/_template.md` is where they start.
 """
 
@@ -16,6 +17,8 @@ from zoo.errors import HubError, InvalidCardError
 from zoo.evaluation.blocks import block, fill, split
 from zoo.evaluation.cards import BY_RESULTS, CARDS, beside, folder_of
 from zoo.evaluation.figures import figures
+from zoo.evaluation.inspecting.keeping import FOLDER as KEPT
+from zoo.evaluation.inspecting.keeping import with_block
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.files import write
 from zoo.formats.checks.inside import read_inside
@@ -174,6 +177,7 @@ def outdated(
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         results = folder / "results"
         new = _rendered(spec, old or template, read_results(results / f"{spec.name}.json"), results)
+        new = with_block(new, path)
         if new != old:
             wanted[path] = new
     if table.exists():
@@ -205,7 +209,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     known = {spec.name for spec in (*specs, *rerankers)} | {Path(TEMPLATE).stem}
-    files = [*options.folder.glob("*.md"), *options.folder.glob("results/*.json")]
+    files = [
+        *options.folder.glob("*.md"),
+        *options.folder.glob("results/*.json"),
+        *options.folder.glob(f"{KEPT}/*.json"),
+    ]
     orphans = [path for path in sorted(files) if path.stem not in known]
     for path in orphans:
         print(f"{path.name}: no model of that name is registered; delete the file or register the model")
