@@ -22,8 +22,8 @@ from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair
 
-WORDS = "red blue green small large old new round flat tall".split()
-THINGS = "cat dog car boat".split()
+WORDS = ["red", "blue", "green", "small", "large", "old", "new", "round", "flat", "tall"]
+THINGS = ["cat", "dog", "car", "boat"]
 
 
 def unit(*shape: int) -> torch.Tensor:
@@ -219,11 +219,15 @@ class TestInspection:
         upside_down = [Item(image=turned(item.image, 180)) for item in changed]
         texts = model.encode([pair.query for pair in pairs], progress=False)
         right = torch.eye(len(pairs)).bool()
-        before, after = (found_first(model.encode(items, progress=False), texts, right) for items in (changed, upside_down))
+        before, after = (
+            found_first(model.encode(items, progress=False), texts, right) for items in (changed, upside_down)
+        )
         way = {"part": "rotation, 180°", "way": "image → text"}
         assert found.value("recall@1", **way) == pytest.approx(after.mean(), abs=1e-6)
         assert found.value("recall@1 lost", **way) == pytest.approx(before.mean() - after.mean(), abs=1e-6)
-        cosine = torch.cosine_similarity(*(model.encode(items, progress=False) for items in (changed, upside_down))).mean()
+        cosine = torch.cosine_similarity(
+            *(model.encode(items, progress=False) for items in (changed, upside_down))
+        ).mean()
         assert found.value("mean cosine", **way) == pytest.approx(float(cosine), abs=1e-5)
 
     def test_a_model_of_text_alone_says_what_it_does_not_read(self) -> None:
@@ -264,7 +268,7 @@ class TestInspection:
         assert next(f.notes for f in found.figures if f.part == "text") == "24 items", "nor the text of it"
 
 
-HOSTILE = "<script>alert(1)</script>\u202e & \"x\""
+HOSTILE = '<script>alert(1)</script>\u202e & "x"'
 
 
 def made() -> Inspection:
@@ -313,7 +317,15 @@ class TestForms:
 
     def test_the_block_of_a_card_has_its_figures_and_its_command(self) -> None:
         block = made().markdown
-        for part in ("0.500", "25.0 %", "50.0 % / 30.0", "German 20.0 %", "8: 0.200", "`zoo inspect mine`", "2026-12-01"):
+        for part in (
+            "0.500",
+            "25.0 %",
+            "50.0 % / 30.0",
+            "German 20.0 %",
+            "8: 0.200",
+            "`zoo inspect mine`",
+            "2026-12-01",
+        ):
             assert part in block
         rows = [line for line in block.splitlines() if line.startswith("| ")]
         assert all(line.endswith(" |") for line in rows)
@@ -325,7 +337,9 @@ class TestForms:
 
     def test_a_card_keeps_its_block_and_its_file(self, tmp_path: Path) -> None:
         card = tmp_path / "mine.md"
-        card.write_text("---\nlicense: mit\n---\n# mine\n\n<!-- notes:start -->\nby hand\n<!-- notes:end -->\n", "utf-8")
+        card.write_text(
+            "---\nlicense: mit\n---\n# mine\n\n<!-- notes:start -->\nby hand\n<!-- notes:end -->\n", "utf-8"
+        )
         file = keep(card, replace(made(), model="mine"))
         assert file == tmp_path / "inspected" / "mine.json"
         text = card.read_text("utf-8")

@@ -29,7 +29,7 @@ GROUPS = {
     "Embed and search": ("encode", "embed", "search", "rerank"),
     "Data": ("classify", "cluster", "dedupe", "export"),
     "Train": ("train", "mine", "merge"),
-    "Evaluate": ("eval", "calibrate"),
+    "Evaluate": ("eval", "inspect", "calibrate"),
     "Publish and serve": ("publish", "verify", "serve", "demo"),
 }
 

@@ -180,8 +180,8 @@ def _write(path: Path, text: str) -> None:
 
 def _print(found: "Inspection") -> None:
     """The space, what changes cost, wording, languages and length: a table each."""
-    from zoo.evaluation.inspecting.inspection import rows_of, shown
     from zoo.evaluation.inspecting.tasks import LANGUAGE, LENGTH, RECALL, ROBUSTNESS, SPACE, UNCHANGED, WORDING
+    from zoo.evaluation.inspecting.telling import rows_of, shown
 
     space = [
         (f.metric, f.dataset, f.part or f.direction, shown(f), f.unit or "share", f.notes) for f in found.of(SPACE)

@@ -1,8 +1,8 @@
 """An inspection as the block "What it is like" of a model's card."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from zoo.evaluation.inspecting.inspection import Inspection, noted, shown, sides_of
 from zoo.evaluation.inspecting.tasks import (
     COSINE,
     LANGUAGE,
@@ -14,12 +14,16 @@ from zoo.evaluation.inspecting.tasks import (
     UNCHANGED,
     WORDING,
 )
+from zoo.evaluation.inspecting.telling import noted, shown, sides_of
 from zoo.evaluation.results import Result
+
+if TYPE_CHECKING:
+    from zoo.evaluation.inspecting.inspection import Inspection
 
 BLOCK = "inspected"  # the name of its markers
 
 
-def markdown(found: Inspection) -> str:
+def markdown(found: "Inspection") -> str:
     """Tables of the space and of what changes cost, a line each for wording, languages and length, and how it was measured."""
     parts = ["## What it is like", *_space(found), *_changes(found), *_lines(found)]
     if found.left_out:
@@ -31,11 +35,11 @@ def markdown(found: Inspection) -> str:
     return "\n\n".join([*parts, f"{when}{again}docs/inspecting.md says how to read the figures."])
 
 
-def _space(found: Inspection) -> list[str]:
+def _space(found: "Inspection") -> list[str]:
     return [_rows("vectors", cells) for cells in sides_of(found.of(SPACE)) if cells]
 
 
-def _changes(found: Inspection) -> list[str]:
+def _changes(found: "Inspection") -> list[str]:
     """Recall@1 of each change, how much of it is lost, and the cosine to before: a row for each change."""
     cells: dict[str, dict[str, str]] = {}
     by_row: dict[tuple[str, str], dict[str, Result]] = {}
@@ -54,7 +58,7 @@ def _changes(found: Inspection) -> list[str]:
     return [note, _table("change", cells)]
 
 
-def _lines(found: Inspection) -> list[str]:
+def _lines(found: "Inspection") -> list[str]:
     lines = []
     if said := {(f.part, f.metric): f for f in found.of(WORDING)}:
         named, free = said.get((UNCHANGED, RECALL)), said[("", RECALL)]

@@ -1,12 +1,10 @@
 """Inspection: what was measured of a model's space and robustness, as figures, JSON, a page, and a block of its card."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from zoo.errors import ResultsError
-from zoo.evaluation.inspecting.tasks import COSINE, LOST, RECALL
 from zoo.evaluation.results import LONGEST, Result
 from zoo.formats.checks.inside import read_inside
 from zoo.strangers.schema import check, parse
@@ -102,42 +100,3 @@ def read_inspection(path: Path) -> Inspection | None:
         return None if content is None else Inspection.from_dict(parse(content, "it", ResultsError))
     except (OSError, ResultsError) as error:
         raise ResultsError(f"{path} holds no inspection: {error}") from error
-
-
-def rows_of(figures: Sequence[Result]) -> list[tuple[str, ...]]:
-    """What was changed, of which data, which way, recall@1, how much is lost of it, mean cosine: a row for each change."""
-    cells: dict[tuple[str, str, str], dict[str, Result]] = {}
-    for figure in figures:
-        cells.setdefault((figure.part, figure.dataset, figure.direction), {})[figure.metric] = figure
-    return [
-        (
-            *row,
-            *(shown(found[metric]) if metric in found else "-" for metric in (RECALL, LOST, COSINE)),
-        )
-        for row, found in cells.items()
-    ]
-
-
-def sides_of(figures: Sequence[Result]) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
-    """Figures of the space: data and side → measure → value; apart from them those that two sides have to do with each other."""
-    alone: dict[str, dict[str, str]] = {}
-    together: dict[str, dict[str, str]] = {}
-    for figure in figures:
-        column = f"{figure.dataset}: {figure.direction or figure.part}"
-        unit = f" ({figure.unit})" if figure.unit and figure.unit != "cosine" else ""
-        (together if figure.direction else alone).setdefault(column, {})[figure.metric + unit] = shown(figure)
-    return alone, together
-
-
-def noted(figure: Result) -> list[str]:
-    """What the notes of a figure say: first over what it is, then what is to be known besides."""
-    return figure.notes.split(", ") if figure.notes else [""]
-
-
-def shown(figure: Result) -> str:
-    """A value for people: shares in percent, what is lost of them in points, all else to two or three digits."""
-    if figure.metric == LOST:
-        return f"{100 * figure.value:.1f}"
-    if not figure.unit:
-        return f"{100 * figure.value:.1f} %"
-    return f"{figure.value:.1f}" if figure.unit in ("dimensions", "skewness") else f"{figure.value:.3f}"

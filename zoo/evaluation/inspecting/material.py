@@ -1,18 +1,21 @@
 """What a model is inspected with: samples of pairs, long texts, paraphrases, and names in several languages."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from zoo.errors import MissingPackError, TooFewPairsError
+from zoo.evaluation.inspecting.tasks import LANGUAGE, LENGTH
 from zoo.evaluation.queries import QUERIES, Query, read_queries
 from zoo.inputs.item import Item
 from zoo.spec import ModelSpec
 from zoo.tables.pack_files import read_pack
 from zoo.tables.pairs import Pair
 
+T = TypeVar("T")
 SPLIT = "test"
 PHOTOS, PASSAGES, PARAPHRASES, NAMES = "photos", "passages", "paraphrases", "names"
 _MEDIA = {"image": PHOTOS, "audio": "audio", "video": "video"}  # the pack of each
@@ -90,9 +93,9 @@ def packaged(spec: ModelSpec, limit: int) -> Material:
     found = Material()
     for kind, pack in _MEDIA.items():
         if kind in spec.modalities:
-            _with(found, kind, lambda kind=kind, pack=pack: found.samples.append(_media_sample(kind, pack, limit)))
+            found.samples += _had(found, kind, pack, partial(_media_sample, kind, pack, limit))
     if "text" in spec.modalities:
-        _with(found, PASSAGES, lambda: found.samples.append(_passages_sample(limit)))
+        found.samples += _had(found, PASSAGES, "text", partial(_passages_sample, limit))
         add_texts(found, limit)
         if any(one.name == PHOTOS for one in found.samples):  # there each label has a caption of its own
             found.labels = {row["label"]: row["captions"][0] for row in read_pack(PHOTOS, SPLIT, ["label", "captions"])}
@@ -130,11 +133,11 @@ def add_texts(found: Material, limit: int, texts: Sequence[str] = (), of: str = 
     found.paraphrases = [query for query in read_queries(QUERIES) if query.pack == PHOTOS]
     labels = dict.fromkeys(label for query in found.paraphrases for label in query.labels)
     found.labels = {label: f"a photo of a {label}" for label in labels}
-    _with(found, "languages", lambda: setattr(found, "names", _names(limit)))
+    found.names = next(iter(_had(found, LANGUAGE, "text", partial(_names, limit))), None)
     if len([text for text in texts if len(text.split()) >= LENGTHS[3]]) >= _LEAST_LONG:
         found.texts, found.texts_of = list(texts), of
     else:
-        _with(found, "length", lambda: setattr(found, "texts", _passages()))
+        found.texts = [text for texts in _had(found, LENGTH, "text", _passages) for text in texts]
         found.texts_of = PASSAGES
 
 
@@ -160,11 +163,15 @@ def cut_to(texts: Sequence[str], limit: int) -> dict[int, list[str]]:
     return {n: [" ".join(w[:n]) for w in chosen] for n in LENGTHS if n <= longest} if len(chosen) > 1 else {}
 
 
-def _with(found: Material, what: str, read: Any) -> None:
+def _had(found: Material, what: str, pack: str, read: Callable[[], T]) -> list[T]:
+    """What is read of a pack; [] where the pack is not here, which `missing` then says. No place of this machine is told."""
     try:
-        read()
-    except MissingPackError as error:
-        found.missing[what] = f"no data: {error}; or give pairs of your own"
+        return [read()]
+    except MissingPackError:
+        found.missing[what] = (
+            f"the data pack {pack} is not here; set ZOO_DATA to the folder that holds it, or give pairs of your own"
+        )
+        return []
 
 
 def _media_sample(kind: str, pack: str, limit: int) -> Sample:

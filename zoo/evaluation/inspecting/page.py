@@ -1,10 +1,10 @@
 """An inspection as one HTML file: figures, what they mean, small drawings; light and dark, nothing loaded from anywhere."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from zoo.evaluation.inspecting import charts
 from zoo.evaluation.inspecting.charts import Curve, Point, safe
-from zoo.evaluation.inspecting.inspection import Inspection, rows_of, shown, sides_of
 from zoo.evaluation.inspecting.tasks import (
     COSINE,
     LANGUAGE,
@@ -17,7 +17,11 @@ from zoo.evaluation.inspecting.tasks import (
     UNCHANGED,
     WORDING,
 )
+from zoo.evaluation.inspecting.telling import rows_of, shown, sides_of
 from zoo.evaluation.results import Result
+
+if TYPE_CHECKING:
+    from zoo.evaluation.inspecting.inspection import Inspection
 
 _HEAD = ("changed", "data", "way", "recall@1", "points lost", "cosine to before")
 _STYLE = """
@@ -57,7 +61,7 @@ _PAGE = (
 )
 
 
-def page(found: Inspection) -> str:
+def page(found: "Inspection") -> str:
     """The whole page; texts of others are escaped."""
     sections = [_space(found), _robustness(found), _wording(found), _length(found), _left_out(found)]
     about = f"<p>reads {safe(', '.join(found.reads))} · {found.dim:,} dimensions{_when(found)}</p>"
@@ -65,13 +69,13 @@ def page(found: Inspection) -> str:
     return _PAGE.format(title=safe(f"What {found.model} is like"), style=_STYLE, about=about, body=body)
 
 
-def _when(found: Inspection) -> str:
+def _when(found: "Inspection") -> str:
     first = found.figures[0] if found.figures else None
     said = [first.date, f"<code>{safe(first.source)}</code>" if first.source else ""] if first else []
     return "".join(f" · {part}" for part in said if part)
 
 
-def _tiles(found: Inspection) -> str:
+def _tiles(found: "Inspection") -> str:
     """What to see first: one figure of each question."""
     tiles = []
     for metric in ("modality gap", "isoscore", "hubness"):
@@ -91,7 +95,7 @@ def _tiles(found: Inspection) -> str:
     return f'<dl class="tiles">{"".join(cells)}</dl>'
 
 
-def _space(found: Inspection) -> str:
+def _space(found: "Inspection") -> str:
     if not (figures := found.of(SPACE)):
         return ""
     over = "; ".join(dict.fromkeys(f"{f.dataset}: {f.notes}" for f in figures if f.direction)) or figures[0].notes
@@ -127,7 +131,7 @@ def _spread(one) -> str:  # of zoo.evaluation.inspecting.space
     )
 
 
-def _robustness(found: Inspection) -> str:
+def _robustness(found: "Inspection") -> str:
     figures = found.of(ROBUSTNESS)
     if not figures:
         return ""
@@ -155,7 +159,7 @@ def _robustness(found: Inspection) -> str:
     return _section(parts)
 
 
-def _wording(found: Inspection) -> str:
+def _wording(found: "Inspection") -> str:
     said, told = found.of(WORDING), [figure for figure in found.of(LANGUAGE) if figure.metric == RECALL]
     parts = []
     if said:
@@ -178,7 +182,7 @@ def _wording(found: Inspection) -> str:
     return _section(parts) if parts else ""
 
 
-def _length(found: Inspection) -> str:
+def _length(found: "Inspection") -> str:
     if not (figures := found.of(LENGTH)):
         return ""
     points = [Point(figure.part.removesuffix(" words"), figure.value) for figure in figures]
@@ -193,7 +197,7 @@ def _length(found: Inspection) -> str:
     return _section(parts)
 
 
-def _left_out(found: Inspection) -> str:
+def _left_out(found: "Inspection") -> str:
     if not found.left_out:
         return ""
     rows = list(found.left_out.items())
