@@ -6,23 +6,31 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 
-def rounds(candidates: dict[str, Callable[[], object]], repeat: int = 5) -> dict[str, list[float]]:
+def rounds(
+    candidates: dict[str, Callable[[], object]], repeat: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of every candidate in every round; all candidates run in turn, so that a busy moment hurts all alike."""
     for run in candidates.values():
         run()  # warm-up
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repeat):
         for name, run in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return times
+
+
+def processor_seconds(pids: Sequence[int]) -> float:
+    """Seconds of the processor so far, of this process and of those that work for it: what others do meanwhile counts for little."""
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    return time.process_time() + sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def table(title: str, header: list[str], rows: list[list[object]]) -> None:

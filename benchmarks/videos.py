@@ -4,13 +4,12 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import machine, table
+from benchmarks.common import machine, processor_seconds, table
 
 SECONDS, RATE, SIZE = 10, 25, (640, 360)
 # Name → (codec, container, frames of a group at most, B-frames, options).
@@ -127,11 +126,9 @@ def _lend_ffmpeg() -> str:
 
 
 def _spent() -> float:
-    """Seconds of the processor so far, of this process and of those that decode for it."""
     from zoo.inputs.video import _decoders
 
-    tasks = [task for pid in _decoders().pids for task in Path(f"/proc/{pid}/task").iterdir()]
-    return time.process_time() + sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    return processor_seconds(_decoders().pids)
 
 
 def main(repeat: int = 5) -> None:

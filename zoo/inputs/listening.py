@@ -191,6 +191,9 @@ def _av_track(source: Any, container: str, segment: Segment, name: str) -> _Trac
     if stream is None:
         raise InvalidAudioError(f"{name} has no audio track", what=name)
     stream.codec_context.thread_count = 1
+    for other in source.streams:
+        if other is not stream:
+            other.discard = av.stream.Discard.all  # of a video next to nothing is read
     if stream.duration and stream.time_base:
         segment.check_promise(float(stream.duration * stream.time_base), name)
     zero = max(source.start_time or 0, 0) / 1e6  # a recording of a broadcast begins at any time
@@ -236,10 +239,11 @@ def _av_frames(source: Any, stream: Any, name: str, loose: bool) -> Iterator[Any
             is more than a twentieth of the packets.
     """
     packets, bad, begun, failed = 0, 0, False, None
+    decode = stream.codec_context.decode
     for packet in source.demux(stream):
         packets += 1
         try:
-            frames = packet.decode()
+            frames = decode(packet)
         except av.error.InvalidDataError as error:
             bad, failed = bad + 1, error
             continue
@@ -266,52 +270,35 @@ def _av_blocks(frames: Iterator[Any], at: int, rate: int, segment: Segment, name
 
 def _joined(frames: Iterator[Any], rate: int, at: int, name: str) -> Iterator[np.ndarray]:
     """Frames as float32 `(channels, n)` in blocks of some length: an AAC frame is 20 ms, and each step has its price."""
-    block: _Block | None = None
+    waiting, kind = av.AudioFifo(), None
     for frame in frames:
         if frame.sample_rate != rate:
-            where = (at + (block.count if block else 0)) / rate
+            where = (at + waiting.samples) / rate
             raise CorruptAudioError(
                 f"{name} changes its rate from {rate} to {frame.sample_rate} Hz at {where:.1f} s; convert it to FLAC",
                 what=name,
             )
-        if block is None or not block.takes(frame):
-            if block is not None:
-                yield block.channels_first(name)
-                at += block.count
+        came = frame.format.name, frame.layout.nb_channels  # the queue itself does not compare the channels
+        if kind != came:
+            if waiting.samples:
+                at += waiting.samples
+                yield _channels_first(waiting.read(), name)
             _checked_channels(frame.layout.nb_channels, name)
-            block = _Block(frame)
-        block.add(frame)
-    if block is not None:
-        yield block.channels_first(name)
+            waiting, kind = av.AudioFifo(), came
+        frame.pts = None  # where it has one, the queue wants no gap before it
+        waiting.write(frame)
+        while waiting.samples >= _BLOCK:
+            at += _BLOCK
+            yield _channels_first(waiting.read(_BLOCK), name)
+    if waiting.samples:
+        yield _channels_first(waiting.read(), name)
 
 
-class _Block:
-    """Frames of one kind, one after the other: what each holds is copied once."""
-
-    def __init__(self, frame: Any) -> None:
-        self.format, self.channels, self.count = frame.format.name, frame.layout.nb_channels, 0
-        self.planar = frame.format.is_planar
-        self.type = np.dtype(_TYPES[frame.format.packed.name])
-        room = max(_BLOCK, frame.samples)
-        self.samples = np.empty((self.channels, room) if self.planar else (room, self.channels), self.type)
-
-    def takes(self, frame: Any) -> bool:
-        """Whether a frame is of this kind, and there is room for it."""
-        room = self.samples.shape[1 if self.planar else 0]
-        alike = frame.format.name == self.format and frame.layout.nb_channels == self.channels
-        return alike and self.count + frame.samples <= room
-
-    def add(self, frame: Any) -> None:
-        """A frame that it takes."""
-        start, self.count = self.count, self.count + frame.samples
-        if self.planar:
-            for channel, plane in zip(self.samples, frame.planes, strict=True):
-                channel[start : self.count] = np.frombuffer(plane, self.type, frame.samples)
-        else:
-            packed = np.frombuffer(frame.planes[0], self.type, frame.samples * self.channels)
-            self.samples[start : self.count] = packed.reshape(-1, self.channels)
-
-    def channels_first(self, name: str) -> np.ndarray:
-        """float32 `(channels, n)`."""
-        samples = self.samples[:, : self.count] if self.planar else self.samples[: self.count].T
-        return samples if samples.dtype == np.float32 else scaled(samples, name)
+def _channels_first(frame: Any, name: str) -> np.ndarray:
+    """A frame as float32 `(channels, n)`."""
+    dtype, channels = np.dtype(_TYPES[frame.format.packed.name]), frame.layout.nb_channels
+    if frame.format.is_planar:
+        samples = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes])
+    else:
+        samples = np.frombuffer(frame.planes[0], dtype, frame.samples * channels).reshape(-1, channels).T
+    return samples if samples.dtype == np.float32 else scaled(samples, name)
