@@ -67,7 +67,7 @@ def main(folder: Path | None = None, names: tuple[str, ...] = ()) -> None:
 
 def prove(name: str, proof: Proof, folder: Path) -> None:
     """Compares the recipes on the validation split, measures the best on the test split, prints both."""
-    from zoo.training.finishing import slug
+    from zoo.training.finalize import slug
 
     from zoo.evaluation.pairs import PairScores
     from zoo.loading import load_model

@@ -22,7 +22,7 @@ from zoo.training.recipes.mini.views import begin_head, class_vectors
 import zoo
 from benchmarks.common import table
 from zoo.encoders.image import TimmImage
-from zoo.encoders.pixels import PixelTransform
+from zoo.encoders.image_transform import PixelTransform
 from zoo.evaluation.imagenet import synsets_of
 from zoo.evaluation.metrics import first_ranks, same
 from zoo.evaluation.packs import BENCHMARKS

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from zoo.training.frozen import without_head
+from zoo.training.cached_embeddings import without_head
 
 import zoo
 from benchmarks.common import table

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from benchmarks.common import machine, photo_folder, rounds, table
-from zoo.encoders.pixels import PixelTransform
+from zoo.encoders.image_transform import PixelTransform
 
 
 def main(count: int = 60) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from zoo.training import Pair, Recipe, open_pairs, recipes
-from zoo.training.frozen import lone_heads
+from zoo.training.cached_embeddings import lone_heads
 from zoo.training.losses import build_loss
 from zoo.training.optim import freeze
 from zoo.training.run import Run

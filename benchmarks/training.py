@@ -115,7 +115,7 @@ def dual_tower():
 
     from zoo.embedder import Embedder, Tower
     from zoo.encoders.image import TimmImage
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
     from zoo.encoders.text import TransformersText
     from zoo.heads import Linear
     from zoo.pooling import Cls, Mean
@@ -166,7 +166,7 @@ def _status(name: str) -> float:
 
 def zoo(batch: int, micro: int) -> dict[str, float]:
     """The trainer's own step."""
-    from zoo.training.feed import TrainBatch
+    from zoo.training.dataloader import TrainBatch
     from zoo.training.grad_cache import Read
     from zoo.training.losses import build_loss
     from zoo.training.recipe import Recipe

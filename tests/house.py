@@ -26,7 +26,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def room_of(module: str) -> str:
-    """The module or package directly under `zoo` that a module lies in: "zoo.formats.saved" → "formats"."""
+    """The module or package directly under `zoo` that a module lies in: "zoo.formats.zoo_native" → "formats"."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 

@@ -18,7 +18,7 @@ import zoo
 from tests.every import every, standing_for
 from zoo import registry
 from zoo.errors import MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
-from zoo.formats.checks.sizes import no_memory
+from zoo.formats.checks.safetensors_checks import no_memory
 from zoo.registry.absent import ABSENT
 from zoo.spec import NAME, ModelSpec
 

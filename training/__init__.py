@@ -15,7 +15,7 @@ _HOMES = {
     "open_all": "zoo.tables",
     "open_pairs": "zoo.tables",
     "recipes": ".recipes",
-    "rehearse": ".rehearsal",
+    "rehearse": ".dry_run",
     "train": ".trainer",
     "write_pairs": "zoo.tables",
 }

@@ -13,7 +13,7 @@ from zoo.inputs.item import Item
 from zoo.inputs.waveform import Waveform, as_waveform, mono
 
 from .errors import RecipeError
-from .naming import what_there_is
+from .spec_strings import what_there_is
 
 _ASPECT = 4 / 3  # most that a crop is stretched
 _ERASED = (0.02, 0.15)  # share of the image that a patch covers

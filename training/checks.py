@@ -14,9 +14,9 @@ from zoo.tables.pairs import Pair, PairTable, numbers_in, place_of
 
 from .adapters import adapted, check_lora
 from .augmentation import Augmentation
+from .cached_embeddings import ITSELF, check_teacher
+from .dataloader import sample_of
 from .errors import LossError, PairsError, RecipeError
-from .feed import sample_of
-from .frozen import ITSELF, check_teacher
 from .gather import world
 from .losses import Loss
 from .optim import select

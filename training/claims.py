@@ -8,17 +8,17 @@ from typing import Annotated, Any, TypedDict
 
 from zoo.errors import InputError
 from zoo.files import write_json
+from zoo.inputs.hashing import item_key
 from zoo.inputs.identity import Answers
-from zoo.inputs.keys import item_key
 from zoo.strangers.folders import Place
 from zoo.strangers.locks import Held, locked
 from zoo.strangers.made import made_here, mark
 from zoo.strangers.schema import Range
 from zoo.tables.pairs import Pair
 
+from .cached_embeddings import FOLDER
 from .checkpoint import checkpoints_in, keep_newest, step_of
 from .errors import DamagedRunError, RecipeMismatchError
-from .frozen import FOLDER
 from .gather import wait_for_all, world
 from .judging import BEST, EVALUATIONS
 from .logs import METRICS

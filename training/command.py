@@ -33,14 +33,14 @@ from zoo.tables.options import check_format
 from zoo.tables.pairs import Pair, PairTable
 
 from .claims import check_free, is_finished
+from .dry_run import rehearse
 from .errors import RecipeError
-from .finishing import hold_out, slug
+from .finalize import hold_out, slug
 from .gather import is_main, say
 from .losses.building import describe_losses
 from .recalling import Recalled
 from .recipe import Recipe, stages_of
 from .recipes import RECIPES, get_recipe
-from .rehearsal import rehearse
 from .rows import set_aside, told_aside, uneven_lines
 from .samplers import describe_samplers
 from .trainer import finish, of_stage, planned, train

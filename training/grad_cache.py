@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.embedder import Embedder
-from zoo.encoders.windows import batches
+from zoo.encoders.prefetch import batches
 
 from .errors import RecipeError
 from .gather import check_even

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from zoo.embedder import Embedder
 from zoo.embedder.streaming import Encoded, is_out_of_memory
-from zoo.encoders.windows import Pace, batches, windows
+from zoo.encoders.prefetch import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError, TooFewPairsError
 from zoo.evaluation.pairs import WAYS
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 from zoo.similarity import usable
 
+from .cached_embeddings import lone_heads
 from .checkpoint import checkpoints_in, keep_newest, last_checkpoint, remove_checkpoint, save_checkpoint, step_of
 from .errors import PairsError
-from .frozen import lone_heads
 from .gather import decided, world
 from .grad_cache import POOLED
 from .logs import Log, keep_until

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from zoo import regions
 from zoo.embedder import Embedder
 from zoo.formats import read_json, read_object
+from zoo.formats.checks.config_schema import scale_of
 from zoo.formats.checks.inside import check_inside
-from zoo.formats.checks.schema import scale_of
-from zoo.formats.checks.sizes import read_header
-from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, read_config
+from zoo.formats.checks.safetensors_checks import read_header
+from zoo.formats.zoo_native import CONFIG, MODEL_TYPE, WEIGHTS, read_config
 from zoo.fusion import is_default
 from zoo.inputs.item import Item
 from zoo.loading import load_model

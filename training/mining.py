@@ -10,13 +10,13 @@ from torch import Tensor
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 from zoo.spec import need_one_vector
 from zoo.tables.names import MINED
 from zoo.tables.pairs import Pair, PairTable
 
-from .catalogue import CORPUS, Catalogue, Items, row_of
+from .corpus import CORPUS, Catalogue, Items, row_of
 from .errors import MiningError
 from .rows import check_limit, set_aside
 from .vector_cache import VectorCache, fill_cache

@@ -6,7 +6,7 @@ from pathlib import Path
 from zoo.errors import UntrustedFolderError
 from zoo.registry import is_registered
 
-from .frozen import ITSELF
+from .cached_embeddings import ITSELF
 from .recipe import Recipe
 
 _MOST, _LONGEST = 10, 120  # names in a message, and characters of one

@@ -12,9 +12,9 @@ from zoo.tables.pairs import Pair, PairTable, datasets_of, of_datasets
 from .errors import RecipeError
 from .losses import Loss
 from .losses.by_data import ByData, loss_of
-from .naming import what_there_is
 from .recipe import Recipe
 from .samplers import BatchSampler
+from .spec_strings import what_there_is
 
 
 def parts_of(stage: Recipe, pairs: Sequence[Pair] | PairTable, *, strict: bool = True) -> list[Recipe]:

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from zoo.encoders.base import Encoder
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 
 
 class ReadCache:

@@ -14,14 +14,14 @@ from zoo.strangers import schema
 
 from .adapters import Lora
 from .errors import RecipeError
-from .naming import is_number
+from .spec_strings import is_number
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.inputs.identity import Answers
     from zoo.tables.pairs import Pair, PairTable
 
-    from .feed import Feed
+    from .dataloader import Feed
     from .samplers import BatchSampler
 
 MOST_STAGES = 100
@@ -284,7 +284,7 @@ class Recipe:
     def feed(
         self, model: "Embedder", pairs: "Sequence[Pair] | PairTable", sampler: "BatchSampler", answers: "Answers"
     ) -> "Feed | None":
-        """Batches of its own (see `training/feed.py: Feed`), None for those of any pairs."""
+        """Batches of its own (see `training/dataloader.py: Feed`), None for those of any pairs."""
         return None
 
 

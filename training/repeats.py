@@ -2,7 +2,7 @@
 
 from zoo.inputs.identity import Answers, Right
 
-from .feed import Feed
+from .dataloader import Feed
 from .losses import Loss
 
 _STEPS = 4  # batches that are counted

@@ -17,9 +17,9 @@ from zoo.errors import ZooError
 from zoo.strangers import schema
 
 from .adapters import add_lora
-from .average import WeightAverage
+from .dataloader import TrainBatch
+from .ema import WeightAverage
 from .errors import CheckpointMismatchError, DivergedError, PairsError
-from .feed import TrainBatch
 from .gather import broadcast, check_even, gather_rows, own_rows, sum_gradients, world
 from .grad_cache import POOLED, CachedEmbeddings
 from .losses.base import Loss, Temperature

@@ -16,14 +16,15 @@ from zoo.strangers.made import made_here
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 
 from . import sharding
+from .bad_batch import save_offender
+from .cached_embeddings import Teacher, frozen_vectors, pooled_vectors, role_prefixes, teacher_vectors
 from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint
 from .checks import check_rows, check_run
 from .claims import check_same, claim, held, note, run_in, stage_folder, tidy
 from .combining import prepare
+from .dataloader import Feed, PairFeed
 from .errors import DivergedError, RecipeError, RecipeMismatchError
-from .feed import Feed, PairFeed
-from .finishing import conclude, hold_out, told_held_out, write_model
-from .frozen import Teacher, frozen_vectors, pooled_vectors, role_prefixes, teacher_vectors
+from .finalize import conclude, hold_out, told_held_out, write_model
 from .gather import broadcast, say, wait_for_all, world
 from .judging import Judge, check_evaluations
 from .leaks import check_held_out
@@ -31,7 +32,6 @@ from .logs import Log, device_of, make_accelerator, start_trackers
 from .lone import lone_items
 from .losses import Loss, build_loss
 from .modes import apart
-from .offender import save_offender
 from .outside import check_teachers
 from .own import check_own
 from .parts import check_batches, part_numbers, parts_of, stage_loss

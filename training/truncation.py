@@ -9,8 +9,8 @@ from zoo.errors import InputError
 from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair, PairTable
 
-from .feed import sample_of
-from .frozen import role_prefixes
+from .cached_embeddings import role_prefixes
+from .dataloader import sample_of
 from .recipe import Recipe
 
 _SAMPLED = 256  # pairs: tokenising them takes a fraction of a second

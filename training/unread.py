@@ -9,8 +9,8 @@ from zoo.tables.pairs import Pair, PairTable, Selection, datasets_of, of_dataset
 from zoo.tables.schema import Leftover, Schema
 from zoo.tables.splits import TRAIN, SplitTable, leaves_of
 
+from .dataloader import sample_of
 from .errors import PairsError, UnreadColumnError
-from .feed import sample_of
 from .losses import Loss, build_loss
 from .losses.building import losses_reading
 from .parts import parts_of

@@ -26,8 +26,8 @@ from zoo.embedder import Embedder, Tower, heads_hash
 from zoo.errors import DiskFullError, FolderError, InputError, UnsafeFolderError, ZooError
 from zoo.files import is_full
 from zoo.fusion import is_default
+from zoo.inputs.hashing import KEY_BYTES, item_key
 from zoo.inputs.item import Item, as_item
-from zoo.inputs.keys import KEY_BYTES, item_key
 from zoo.shards.fingerprints import check_fingerprint
 from zoo.spec import need_one_vector
 from zoo.strangers.folders import Place

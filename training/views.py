@@ -15,8 +15,8 @@ from tqdm import tqdm
 from zoo.embedder import Embedder
 from zoo.encoders.base import Encoder
 from zoo.errors import InputError
+from zoo.inputs.hashing import KEY_BYTES, item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import KEY_BYTES, item_key
 
 from .augmentation import Augmentation
 from .read_cache import ReadCache

@@ -23,9 +23,9 @@ from zoo.formats.changes import extended, lay_over
 from zoo.formats.checks.inside import check_inside
 from zoo.formats.fetching import repository_files
 from zoo.formats.layout import Layout, Opening, layout_named, no_towers, open_with, recognise
-from zoo.formats.saved import check_sequence
 from zoo.formats.settings import Ignore
 from zoo.formats.towers import wanted as wanted_towers
+from zoo.formats.zoo_native import check_sequence
 from zoo.registry import (
     LIKE,
     PREFIXES,
@@ -342,7 +342,7 @@ def _check_parts(model: "Embedder", spec: ModelSpec) -> None:
     Raises:
         UnrecognisedCheckpointError: it is read in another way, as where a part of the repository passes for the whole.
     """
-    from zoo.formats.checks.sizes import no_memory
+    from zoo.formats.checks.safetensors_checks import no_memory
 
     with no_memory(spec.name):
         built = build_model(spec.name)

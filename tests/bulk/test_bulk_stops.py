@@ -230,8 +230,8 @@ def test_the_systems_own_refusal_to_write_is_named(jobs, tmp_path):
 
 
 def test_the_source_is_read_no_further_than_needed(text, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.encoders.windows._WINDOW", 64)
-    monkeypatch.setattr("zoo.encoders.windows._FIRST_WINDOW", 64)
+    monkeypatch.setattr("zoo.encoders.prefetch._WINDOW", 64)
+    monkeypatch.setattr("zoo.encoders.prefetch._FIRST_WINDOW", 64)
     monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
     source = make_table(tmp_path / "t.csv", 600)
     data = open_source(source)

@@ -237,8 +237,8 @@ def test_a_place_where_nobody_can_write_is_named_before_the_work(text, tmp_path)
 
 
 def test_a_table_that_is_taken_away_is_named_and_what_was_done_stays(text, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.encoders.windows._WINDOW", 64)
-    monkeypatch.setattr("zoo.encoders.windows._FIRST_WINDOW", 64)
+    monkeypatch.setattr("zoo.encoders.prefetch._WINDOW", 64)
+    monkeypatch.setattr("zoo.encoders.prefetch._FIRST_WINDOW", 64)
     monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0)
     folder, out = tmp_path / "tables", tmp_path / "out"
     folder.mkdir()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tests.embedder.test_regions import image, several
 from zoo import Box, Item, build_model, load_model
 from zoo.encoders.dense import LastStage, hf_clip_stage, hf_siglip_stage, hf_tips_stage, open_clip_stage, timm_stage
-from zoo.encoders.pixels import PixelTransform
+from zoo.encoders.image_transform import PixelTransform
 from zoo.errors import ArgumentError
 from zoo.regions import DenseHd, Upright
 from zoo.regions.dense_hd import joined, local, spans, weights_of

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from zoo.training import recipes, train
 from zoo.training.grad_cache import CachedEmbeddings, Read
 from zoo.training.optim import freeze
-from zoo.training.positioning import Probe
+from zoo.training.self_positioning import Probe
 from zoo.training.trainer import make_feed
 
 import zoo

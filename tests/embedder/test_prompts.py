@@ -9,8 +9,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
+from zoo.training.cached_embeddings import role_prefixes
 from zoo.training.errors import RecipeError
-from zoo.training.frozen import role_prefixes
 from zoo.training.recipe import Recipe
 from zoo.training.vector_cache import VectorCache, encode_cached, fill_cache
 
@@ -24,7 +24,7 @@ from zoo.index.opening import check_model
 from zoo.inputs.item import Item
 from zoo.prompts import is_name
 from zoo.serving.limits import Limits, RequestError
-from zoo.serving.wire import parse
+from zoo.serving.protocol import parse
 
 TEXTS = ["a red motorbike", "two dogs playing"]
 SETTINGS = "config_sentence_transformers.json"

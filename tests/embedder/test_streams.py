@@ -18,9 +18,9 @@ from zoo.bulk import embed_dataset
 from zoo.bulk.tables import LinesSource
 from zoo.embedder import streaming
 from zoo.encoders.base import Encoder
-from zoo.encoders.windows import Pace, windows
+from zoo.encoders.prefetch import Pace, windows
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 
 TEXTS = [f"text {i} of a red motorbike" for i in range(5)]
 MANY = [f"text {i}" for i in range(2000)]  # more than one window

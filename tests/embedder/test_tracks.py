@@ -26,8 +26,8 @@ from zoo.errors import (
 from zoo.heads import Identity
 from zoo.inputs.audio import load_audio
 from zoo.inputs.frames import iter_frames
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import as_item
-from zoo.inputs.keys import item_key
 from zoo.inputs.video import load_video
 from zoo.pooling import Mean
 

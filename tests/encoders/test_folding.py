@@ -8,7 +8,7 @@ from torch import nn
 import zoo
 from zoo.encoders.folding import Folding, _tried, folded
 from zoo.encoders.image import TimmImage
-from zoo.encoders.pixels import PixelTransform
+from zoo.encoders.image_transform import PixelTransform
 
 NETS = [
     "resnet10t",

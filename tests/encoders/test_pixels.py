@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from zoo.encoders.pixels import Normalize, PixelTransform
+from zoo.encoders.image_transform import Normalize, PixelTransform
 
 SIZES = [(640, 480), (333, 500), (57, 91), (224, 224), (225, 224), (1000, 200), (301, 300), (31, 31), (447, 333)]
 MODES = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}

@@ -15,13 +15,13 @@ import torch
 import zoo
 from zoo import Embedder, Item, ModelSpec
 from zoo.embedder import Tower
-from zoo.encoders.checking import COUNTS_AFTER_FILLER
-from zoo.encoders.hf_dual import DUALS
+from zoo.encoders.config_checks import COUNTS_AFTER_FILLER
 from zoo.encoders.sequence import SequenceEncoder, content_of, sequence
 from zoo.encoders.sequence.backbones import PLAIN, all_backbones, backbone_of, known_types
 from zoo.encoders.sequence.image import Frame
 from zoo.encoders.sequence.media import READERS, MediaReader, Setup, VisionReader, register_media_reader
 from zoo.encoders.text import PACKABLE, TransformersText
+from zoo.encoders.transformers_dual import DUALS
 from zoo.errors import ArgumentError, MissingWeightsError, UnrecognisedCheckpointError, UnsupportedModalityError
 from zoo.heads import Identity
 from zoo.inputs.regions import Box

@@ -13,11 +13,11 @@ from tests.inputs.bad_images import make_image
 from tests.reference.vocab import byte_bpe, space_bpe, unigram, wordpiece
 from zoo.bulk import embed_dataset
 from zoo.cli import main
-from zoo.encoders.hf_dual import HfText
 from zoo.encoders.open_clip import OpenClipText
 from zoo.encoders.static import StaticText
 from zoo.encoders.text import TransformersText
 from zoo.encoders.tokenizing import load_tokenizer
+from zoo.encoders.transformers_dual import HfText
 from zoo.encoders.unknown import Vocabulary
 from zoo.errors import EmptyTextError, MissingWeightsError, UnreadableTextError
 from zoo.inputs.item import Item

@@ -153,7 +153,7 @@ def test_large_images_are_read_ahead_by_their_bytes(model, encoder, monkeypatch)
         return max(len(pulled) - n for n, _ in done)
 
     assert furthest() > 60  # small ones count as any image
-    monkeypatch.setattr("zoo.encoders.windows._WINDOW_BYTES", 8 * encoder.size(read))
+    monkeypatch.setattr("zoo.encoders.prefetch._WINDOW_BYTES", 8 * encoder.size(read))
     assert furthest() <= 3 * 8 + 4  # two windows, and the rest of a chunk; of one more the results
 
 

@@ -228,7 +228,7 @@ def test_a_fingerprint_tells_readings_apart_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_keys_of_items_differ_where_their_content_does() -> None:
-    from zoo.inputs.keys import item_key
+    from zoo.inputs.hashing import item_key
 
     a, b = make_image(20, 20, 1), make_image(20, 20, 2)
     items = [

@@ -21,7 +21,7 @@ from sentence_transformers.sentence_transformer.modules import LayerNorm, Poolin
 import zoo
 from tests.reference.backbones import write_plain
 from tests.reference.base import stir
-from zoo.encoders.quiet import quiet
+from zoo.encoders._logging import quiet
 from zoo.encoders.rust import panicked
 from zoo.errors import MissingWeightsError, UnreadableTextError, ZooError
 from zoo.formats.known import sentence_transformers as known

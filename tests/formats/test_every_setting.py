@@ -18,7 +18,7 @@ import transformers
 
 import zoo
 from tests.reference.backbones import write_plain
-from zoo.encoders.quiet import quiet
+from zoo.encoders._logging import quiet
 from zoo.encoders.text import text_class
 from zoo.errors import ZooError
 from zoo.formats.backbones import fields_of, table_of

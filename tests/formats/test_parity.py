@@ -18,8 +18,8 @@ import torch
 import zoo
 from tests.every import standing_for
 from tests.reference import IMAGE_NAMES, NAMES, TEXT_NAMES, TEXTS, Photo, Reference, centred_cosine, write, write_photos
-from zoo.encoders.hf_dual import HfNaflexImage
 from zoo.encoders.text import TransformersText
+from zoo.encoders.transformers_dual import HfNaflexImage
 from zoo.inputs.item import as_item
 
 BOUND = 1e-5

@@ -13,7 +13,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 
 import zoo
 from tests.reference.photos import open_rgb, paint
-from zoo.encoders.checking import check_open_clip, check_timm
+from zoo.encoders.config_checks import check_open_clip, check_timm
 from zoo.encoders.open_clip_config import parse_name, tag_config, transform_of
 from zoo.errors import UnsafeCheckpointError
 

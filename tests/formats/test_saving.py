@@ -19,8 +19,8 @@ from zoo.embedder import Embedder, Tower
 from zoo.encoders.static import StaticText
 from zoo.encoders.text import TransformersText
 from zoo.errors import InputError, NotSavedError, UnrecognisedCheckpointError, UnsafeCheckpointError
-from zoo.formats import HALF_SAVED, saved, writing
-from zoo.formats.checks.schema import check_config
+from zoo.formats import HALF_SAVED, writing, zoo_native
+from zoo.formats.checks.config_schema import check_config
 from zoo.formats.transformers import TEXT, text_spec
 from zoo.heads import Identity
 from zoo.pooling import Mean
@@ -124,7 +124,7 @@ def test_opening_again_takes_no_second_copy_and_no_random_numbers(tmp_path: Path
     torch.manual_seed(3)
     model.save_pretrained(tmp_path / "m")
     assert torch.equal(torch.rand(4), expected)
-    again = saved.reopened(tmp_path / "m", model)
+    again = zoo_native.reopened(tmp_path / "m", model)
     mine = {name: weight.data_ptr() for name, weight in model.named_parameters()}
     assert {name: weight.data_ptr() for name, weight in again.named_parameters()} == mine
 
@@ -267,9 +267,9 @@ def test_every_private_key_of_transformers_configurations_is_known() -> None:
     """A new version's new key fails here, before a user's model cannot be opened again."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
 
-    from zoo.formats.checks import schema
+    from zoo.formats.checks import config_schema
 
-    known, found = {*schema._INERT, *schema._SHAPE, "_label_trainable_num_channels"}, {}
+    known, found = {*config_schema._INERT, *config_schema._SHAPE, "_label_trainable_num_channels"}, {}
     for kind in CONFIG_MAPPING_NAMES:
         try:
             config = CONFIG_MAPPING[kind]().to_dict()

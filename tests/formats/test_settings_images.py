@@ -23,7 +23,7 @@ from tests.formats.settings_support import difference, photo
 from tests.reference import LONG_TEXT
 from tests.reference.open_clip_models import open_clip_reference
 from tests.reference.transformers_models import dual_reference
-from zoo.encoders.pixels import Normalize
+from zoo.encoders.image_transform import Normalize
 from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats.known import images, open_clip
 from zoo.formats.known import timm as known_timm

@@ -265,7 +265,7 @@ def test_a_saved_folder_that_was_changed(tmp_path: Path, key: str, value: Any, s
 
 
 def test_every_registered_reading_can_be_saved() -> None:
-    from zoo.formats.checks.schema import check_facts
+    from zoo.formats.checks.config_schema import check_facts
 
     for name in zoo.list_models(tests=True):
         if (spec := zoo.get_spec(name)).format is not None:

@@ -18,8 +18,8 @@ from zoo.errors import (
 )
 from zoo.inputs import audio
 from zoo.inputs.audio import container_of, iter_audio, load_audio, seconds_of, windows
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import as_item
-from zoo.inputs.keys import item_key
 from zoo.inputs.waveform import Waveform
 
 soxr = pytest.importorskip("soxr", reason="audio needs soundfile, soxr and av (extra 'audio')")

@@ -17,9 +17,9 @@ from zoo.errors import (
 )
 from zoo.inputs import document
 from zoo.inputs.document import load_pages, page_count
+from zoo.inputs.hashing import item_key
 from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item, as_item
-from zoo.inputs.keys import item_key
 from zoo.shards.content import content_of, state_of
 
 THREE = pdf([Sheet("one", RED), Sheet("two", GREEN), Sheet("three", BLUE)])

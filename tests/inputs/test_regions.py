@@ -8,8 +8,8 @@ from PIL import Image
 import zoo
 from zoo import Box, Item, Mask, Point, Polygon
 from zoo.errors import InvalidRegionError
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import as_item
-from zoo.inputs.keys import item_key
 from zoo.inputs.regions import MAX_REGIONS, checked_regions, mask_of, resolved
 
 HEIGHT, WIDTH = 40, 60

@@ -25,7 +25,7 @@ from zoo.errors import (
     UnsupportedInputError,
     VideoTooLargeError,
 )
-from zoo.inputs.keys import item_key
+from zoo.inputs.hashing import item_key
 from zoo.inputs.sampling import frame_indices
 from zoo.inputs.video import Video, load_video
 from zoo.strangers.confined import Confined

@@ -311,7 +311,7 @@ def test_weights_and_settings_are_followed_or_refused(
 
 
 def test_the_registered_sizes_have_the_weights_that_mteb_states() -> None:
-    from zoo.formats.checks.sizes import no_memory
+    from zoo.formats.checks.safetensors_checks import no_memory
     from zoo.registry import get_spec, shape_of
 
     spec = get_spec("pe-av-small")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 import zoo
 from tests.conftest import data_pack
 from tests.reference.video_models import WRITERS, Clips
-from zoo.encoders.hf_video import canonical
+from zoo.encoders.transformers_video import canonical
 from zoo.errors import (
     MissingWeightsError,
     UnreadableTextError,

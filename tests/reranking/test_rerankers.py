@@ -32,7 +32,7 @@ from zoo.errors import (
     UnsupportedModalityError,
 )
 from zoo.evaluation.blocks import split
-from zoo.formats.checks.sizes import no_memory
+from zoo.formats.checks.safetensors_checks import no_memory
 from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
 from zoo.publishing import cards, export, publish, stage

@@ -313,12 +313,12 @@ def test_what_would_take_too_much_or_is_a_slip(served, body, code, param):
 
 
 def test_commas_in_texts_are_no_values(served, model):
-    from zoo.serving import wire
+    from zoo.serving import protocol
 
     text = ('{",[\\' * 40_000)[:199_999]
     close(served.embed(text).vectors(), model.encode([text]))
-    assert not wire._more_marks(json.dumps([text]).encode(), 1)
-    assert wire._more_marks(b'{"a": [1, "\\\\", 2]}', 3)
+    assert not protocol._more_marks(json.dumps([text]).encode(), 1)
+    assert protocol._more_marks(b'{"a": [1, "\\\\", 2]}', 3)
 
 
 def test_a_prompt_that_nearly_is_a_name(prompted):

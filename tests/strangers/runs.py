@@ -77,7 +77,7 @@ def put(path: Path, what: str, home: Path) -> None:
 @cache
 def _stopped(home: str) -> Path:
     """A run of the command line on a table of its own, stopped after two of four steps; made once."""
-    from zoo.training import catalogue  # noqa: F401
+    from zoo.training import corpus  # noqa: F401
 
     import zoo.cli
 

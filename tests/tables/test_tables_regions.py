@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.bulk.bulk_support import open_source
 from zoo.errors import BadRowError, TableError
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 from zoo.inputs.masks import RunLengths
 from zoo.inputs.regions import Box, Mask, Point, Polygon
 from zoo.tables import open_pairs, write_pairs

@@ -11,8 +11,8 @@ from timm.layers import Conv2dSame, ScaledStdConv2d
 from torch import nn
 from zoo.training import recipes, train
 from zoo.training.adapters import Lora, add_lora, backbone_of, load_adapter, merge_lora, save_adapter
+from zoo.training.dry_run import rehearse
 from zoo.training.errors import AdapterError
-from zoo.training.rehearsal import rehearse
 
 from tests.training.test_train_adapters import adapted, built, embed, shaken
 from tests.training.test_train_merging import letters

@@ -84,7 +84,7 @@ def evaluate(model, pairs):
 
 def test_held_out_items_are_embedded_as_encode_stream_does(monkeypatch):
     """In windows, with what was read kept, a broken image in its place, and half as much at a time where memory ends."""
-    monkeypatch.setattr("zoo.encoders.windows._FIRST_WINDOW", 64)
+    monkeypatch.setattr("zoo.encoders.prefetch._FIRST_WINDOW", 64)
     run = Run(fresh(), quick(freeze=("text",)), build_loss("infonce"))
     items = [item for pair in shape_pairs() for item in (pair.query, pair.positive)]
     items[6] = Item(image=b"\xff\xd8\xff\xe0 cut off")

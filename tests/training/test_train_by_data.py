@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 from zoo.training import recipes, train
+from zoo.training.dry_run import rehearse
 from zoo.training.errors import LossError, RecipeError, SamplerError, UnreadColumnError
 from zoo.training.losses import build_loss
 from zoo.training.losses.by_data import ByData, loss_of
 from zoo.training.parts import part_numbers, parts_of, stage_loss
 from zoo.training.recipe import Recipe
-from zoo.training.rehearsal import rehearse
 from zoo.training.run import Run
 from zoo.training.samplers import build_sampler
 from zoo.training.samplers.base import describe_samplers

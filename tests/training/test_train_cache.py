@@ -20,8 +20,8 @@ from zoo.errors import (
     MissingFileError,
     UnsupportedInputError,
 )
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 from zoo.inputs.regions import Box, Mask
 from zoo.registry import build_model
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from zoo.training import train
 from zoo.training.balancing import balance_weights
+from zoo.training.cached_embeddings import check_teacher
 from zoo.training.checks import check_similarity
 from zoo.training.errors import DifferentModelsError, MiningError
-from zoo.training.frozen import check_teacher
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.merging import uniform
 from zoo.training.mining import mine
-from zoo.training.positioning import Probe
+from zoo.training.self_positioning import Probe
 from zoo.training.vector_cache import VectorCache, fill_cache
 
 import zoo
@@ -25,7 +25,7 @@ from tests.dot_support import as_cosine, dot_model
 from tests.training.loss_support import columns_of, exact, same, st
 from tests.training.train_support import fresh, quick, text_pairs
 from zoo.errors import FingerprintMismatchError, NormsLostError
-from zoo.inputs.keys import item_key
+from zoo.inputs.hashing import item_key
 
 HOLD = {
     "infonce",

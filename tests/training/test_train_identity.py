@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 from zoo.training import Pair, mine, open_pairs, rehearse, train
-from zoo.training.catalogue import Catalogue
+from zoo.training.corpus import Catalogue
 from zoo.training.errors import PairsError
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
 from zoo.training.losses.infonce import InfoNCE
-from zoo.training.positioning import Probe
 from zoo.training.rows import set_aside
 from zoo.training.run import Run
 from zoo.training.samplers import describe_samplers
+from zoo.training.self_positioning import Probe
 from zoo.training.trainer import make_feed
 
 from tests.training.loss_support import right_of, units
@@ -379,7 +379,7 @@ def test_a_list_of_captions_and_a_row_for_each_have_the_same_figures(folder):
 
 
 def test_held_out_queries_are_told_by_content(folder):
-    from zoo.training.finishing import hold_out
+    from zoo.training.finalize import hold_out
 
     rows = [[named("image", i, way), f"words {i} {way}"] for i in range(12) for way in range(3)]
     learned, kept = hold_out(open_pairs(write(folder / "p.csv", ["image", "text"], rows)), None, quick(holdout=0.2))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from zoo.training import open_pairs, train
+from zoo.training.dry_run import rehearse
 from zoo.training.errors import PairsError
 from zoo.training.leaks import check_held_out
-from zoo.training.rehearsal import rehearse
 
 from tests.tables.train_tables import KINDS, source_of
 from tests.training.train_support import fresh, make_image, quick, text_pairs, without_plots

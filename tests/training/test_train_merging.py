@@ -18,7 +18,7 @@ from zoo.training import merging
 from zoo.training.errors import DifferentModelsError
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.merging import greedy, refresh_batch_norm, slerp, slerp_tensors, task_arithmetic, ties, uniform
-from zoo.training.positioning import Probe, find_position, self_position, weight_gradient
+from zoo.training.self_positioning import Probe, find_position, self_position, weight_gradient
 
 from tests.training.loss_support import right_in_groups
 from zoo import build_model, load_model
@@ -185,7 +185,7 @@ def test_slerp_of_models_ends_at_both(texts):
 def test_batch_norm_statistics_are_averaged_said_so_and_can_be_measured_anew():
     torch.manual_seed(0)
     from zoo.encoders.image import TimmImage
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
     encoder = TimmImage("test_resnet", PixelTransform(32))
     spec = ModelSpec("images", frozenset({"image"}), encoder.width, "mit")

@@ -9,7 +9,7 @@ import torch
 from zoo.training.errors import DifferentModelsError
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.merging import greedy, slerp, task_arithmetic, ties, uniform
-from zoo.training.positioning import Probe, self_position
+from zoo.training.self_positioning import Probe, self_position
 
 from tests.training.train_support import text_pairs
 from zoo import build_model

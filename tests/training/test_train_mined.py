@@ -13,8 +13,8 @@ from zoo.training.rows import set_aside
 from tests.tables.train_tables import as_csv, as_jsonl, as_parquet, shard
 from tests.training.train_support import PAINTS, SHAPES, fresh, make_image
 from zoo.cli import main
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 from zoo.tables import open_pairs, write_pairs
 from zoo.tables.names import MINED
 from zoo.tables.pairs import Pair

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from zoo.training import train
 from zoo.training.adapters import Lora
-from zoo.training.average import WeightAverage
 from zoo.training.checkpoint import last_checkpoint, save_checkpoint
+from zoo.training.ema import WeightAverage
 from zoo.training.errors import CheckpointMismatchError, LossError, RecipeError
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.optim import (

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from zoo.training import train
 from zoo.training.augmentation import Augmentation
-from zoo.training.offender import _shown
+from zoo.training.bad_batch import _shown
 
 from tests.training.train_support import PAINTS, SHAPES, make_image, quick
 from zoo import Box, Item, Mask, Point, build_model
-from zoo.inputs.keys import item_key
+from zoo.inputs.hashing import item_key
 from zoo.inputs.masks import MaskFile, RunLengths
 from zoo.tables import open_pairs
 

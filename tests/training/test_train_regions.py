@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from zoo.training import Pair, recipes, train
+from zoo.training.cached_embeddings import lone_heads
 from zoo.training.combining import prepare
+from zoo.training.dry_run import rehearse
 from zoo.training.errors import RecipeError
-from zoo.training.frozen import lone_heads
 from zoo.training.grad_cache import CachedEmbeddings
 from zoo.training.optim import freeze
-from zoo.training.rehearsal import rehearse
 from zoo.training.run import Encode, Run
 from zoo.training.trainer import make_feed
 
@@ -17,8 +17,8 @@ from tests.tables.test_pack_regions import write_pack
 from tests.training.train_support import PAINTS, SHAPES, fresh, make_image, same_weights, without_plots
 from zoo.cli import main
 from zoo.errors import ArgumentError
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 from zoo.inputs.regions import Box, Mask
 from zoo.loading import load_model
 from zoo.regions import Dense, Ensemble

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from zoo.training import open_all, open_pairs, train
+from zoo.training.dry_run import rehearse
 from zoo.training.errors import PairsError
-from zoo.training.finishing import hold_out
-from zoo.training.rehearsal import rehearse
+from zoo.training.finalize import hold_out
 
 from tests.tables.train_tables import KINDS, as_csv, as_jsonl, as_parquet, source_of
 from tests.training.train_support import fresh, quick
@@ -192,7 +192,7 @@ def test_without_validation_rows_a_share_is_held_out(tmp_path):
 
 
 def test_of_many_validation_rows_some_are_held_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.training.finishing._MOST_HELD_OUT", 3)
+    monkeypatch.setattr("zoo.training.finalize._MOST_HELD_OUT", 3)
     pairs = open_pairs(as_csv(rows_of(SPLITS), tmp_path / "t.csv"))
     held_out = hold_out(pairs, None, quick())[1]
     assert len(held_out) == 3

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from zoo.training import train
+from zoo.training.dry_run import rehearse
 from zoo.training.errors import LossError
 from zoo.training.losses import build_loss
 from zoo.training.losses.base import Temperature
 from zoo.training.merging import slerp, task_arithmetic, uniform
-from zoo.training.positioning import self_position
 from zoo.training.recipes import umarvel_stages
-from zoo.training.rehearsal import rehearse
+from zoo.training.self_positioning import self_position
 from zoo.training.temperatures import Before, begin, kept, temperatures
 
 from tests.training.train_support import fresh, quick, remove, same_weights, shape_pairs, text_pairs

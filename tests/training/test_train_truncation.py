@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from zoo.training.rehearsal import rehearse
+from zoo.training.dry_run import rehearse
 from zoo.training.trainer import train
 from zoo.training.truncation import truncated
 

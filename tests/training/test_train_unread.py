@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from zoo.training import open_all, open_pairs, recipes, train
 from zoo.training.checks import check_run
+from zoo.training.dry_run import rehearse
 from zoo.training.errors import PairsError, UnreadColumnError
 from zoo.training.losses import Loss, build_loss
 from zoo.training.losses.base import _Registry, register_loss
 from zoo.training.losses.building import losses_reading
 from zoo.training.mining import mine
-from zoo.training.rehearsal import rehearse
 from zoo.training.samplers.plain import Shuffled
 from zoo.training.unread import check_unread, unread_lines
 

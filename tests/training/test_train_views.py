@@ -25,7 +25,7 @@ from tests.training.train_support import fresh, remove, same_weights, shape_pair
 from zoo import Embedder, load_model
 from zoo.embedder import Tower
 from zoo.encoders.image import TimmImage
-from zoo.encoders.pixels import PixelTransform
+from zoo.encoders.image_transform import PixelTransform
 from zoo.heads import Linear, Named
 from zoo.inputs.item import Item
 from zoo.pooling import Cls

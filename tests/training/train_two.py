@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from zoo.training.frozen import teacher_vectors
+from zoo.training.cached_embeddings import teacher_vectors
 from zoo.training.losses import list_losses
 from zoo.training.losses.by_data import loss_of
 from zoo.training.run import Run

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import LossError
-from ..naming import Term, check_options, read_sum, what_there_is
+from ..spec_strings import Term, check_options, read_sum, what_there_is
 from .base import Loss, find_loss, list_losses
 from .infonce import InfoNCE
 from .parts import Part, Wrapper

@@ -15,7 +15,7 @@ from zoo.registry.plugins import discover, ours_first
 from zoo.tables.pairs import Pair, PairTable, datasets_of
 
 from ..errors import SamplerError
-from ..naming import check_options, read_call, what_there_is
+from ..spec_strings import check_options, read_call, what_there_is
 
 
 @dataclass(frozen=True, eq=False)

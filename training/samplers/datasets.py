@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import SamplerError
-from ..naming import what_there_is
+from ..spec_strings import what_there_is
 from .base import BatchSampler, Rows, register_sampler
 
 

@@ -49,7 +49,7 @@ def meant(name: str) -> bool:
 def of_reranker(name: str) -> bool:
     """Whether a NAME is of files of a reranker: a folder that one was saved in, or any checkpoint "like" a reranker."""
     from zoo.formats import read_object
-    from zoo.formats.checks.schema import RERANKER
+    from zoo.formats.checks.config_schema import RERANKER
     from zoo.registry import LIKE
 
     if Path(name).expanduser().is_dir():

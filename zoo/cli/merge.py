@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.tables import open_sources
     from zoo.tables.ignoring import settings_to_ignore
     from zoo.tables.options import check_format
-    from zoo.training.positioning import Probe
+    from zoo.training.self_positioning import Probe
 
     method = arguments.method or ("self-position" if arguments.probe else "uniform")
     _check(arguments, method)
@@ -215,7 +215,7 @@ def _merged(
 ) -> "tuple[Embedder, list[float], float | None]":
     """The model, its weights and its scale."""
     from zoo.training import merging
-    from zoo.training.positioning import self_position
+    from zoo.training.self_positioning import self_position
 
     count, scale, keep = len(models), arguments.scale, _place(arguments)
     weights = arguments.weights or [1 / count] * count

@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.tables.ignoring import settings_to_ignore
     from zoo.tables.options import check_format
     from zoo.tables.writing import check_writable
-    from zoo.training.feed import sample_of
+    from zoo.training.dataloader import sample_of
     from zoo.training.mining import mine
     from zoo.training.rows import set_aside
 
@@ -284,7 +284,7 @@ def _is_ours(name: str) -> bool:
         UnknownModelError: it is nothing, with the nearest names. Cross-encoders are ORG/NAME, or a folder.
     """
     from zoo.formats import read_object
-    from zoo.formats.saved import MODEL_TYPE
+    from zoo.formats.zoo_native import MODEL_TYPE
     from zoo.registry import LIKE
     from zoo.reranking import get_reranker_spec, is_reranker
     from zoo.reranking.registry import for_backbone

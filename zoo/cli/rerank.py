@@ -162,7 +162,7 @@ def _documents(
 
 def _of_data(arguments: argparse.Namespace, tables: list[Any]) -> list[Ranking]:
     """The queries of --data in the order in which they first come, each with all its documents."""
-    from zoo.inputs.keys import item_key
+    from zoo.inputs.hashing import item_key
     from zoo.tables import open_sources
     from zoo.tables.options import check_format
     from zoo.tables.pairs import place_of

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from zoo.embedder.pages import PageTower
 from zoo.embedder.tower import Tower
 from zoo.encoders.base import Batch, Cut, Encoder
-from zoo.encoders.windows import batches
+from zoo.encoders.prefetch import batches
 from zoo.errors import DocumentTooLargeError, NotOfferedError
 from zoo.inputs.document import page_count
 from zoo.inputs.excerpts import PAGE_SIDE, DocumentPage

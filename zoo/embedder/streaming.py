@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.embedder.documents import DocumentTower
-from zoo.encoders.windows import Pace, batches, windows
+from zoo.encoders.prefetch import Pace, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.inputs.item import as_item
 from zoo.inputs.kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES

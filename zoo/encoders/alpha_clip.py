@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, one_token
 from zoo.encoders.dense import LastStage
+from zoo.encoders.image_transform import PixelTransform
 from zoo.encoders.open_clip import OpenClipImage
-from zoo.encoders.pixels import PixelTransform
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.inputs.item import Item, Tokens
 from zoo.inputs.regions import mask_of

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from zoo.encoders import mel
 from zoo.encoders.audio import AudioEncoder
-from zoo.encoders.checking import check_transformers
+from zoo.encoders.config_checks import check_transformers
 from zoo.errors import UnrecognisedCheckpointError
 
 RATE, FRAME, STEP = 16_000, 400, 160  # Hz, and samples

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.encoders import mel
 from zoo.encoders.audio import AudioEncoder
-from zoo.encoders.checking import check_transformers
+from zoo.encoders.config_checks import check_transformers
 from zoo.errors import UnrecognisedCheckpointError
 
 PADDINGS, TRUNCATIONS = ("repeatpad", "repeat", "pad"), ("rand_trunc", "fusion")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
-from zoo.encoders.checking import check_transformers
+from zoo.encoders.config_checks import check_transformers
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.inputs.item import Item, Tokens

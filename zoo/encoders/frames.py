@@ -8,8 +8,8 @@ from torch import Tensor
 
 from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.image import TimmImage
+from zoo.encoders.image_transform import PixelTransform
 from zoo.encoders.motion import MOTION, camera_motion
-from zoo.encoders.pixels import PixelTransform
 from zoo.inputs.item import Item, Tokens
 
 

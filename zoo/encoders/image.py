@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder, one_token
-from zoo.encoders.checking import Refuse, check_timm, refuse_setting
+from zoo.encoders.config_checks import Refuse, check_timm, refuse_setting
 from zoo.encoders.dense import LastStage, timm_stage
 from zoo.encoders.folding import Folding
-from zoo.encoders.pixels import INTERPOLATIONS, Normalize, PixelTransform, as_transform
+from zoo.encoders.image_transform import INTERPOLATIONS, Normalize, PixelTransform, as_transform
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.inputs.item import Item, Tokens
 

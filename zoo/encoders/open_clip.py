@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
-from zoo.encoders.checking import check_open_clip, check_open_clip_name, check_transformers
+from zoo.encoders.config_checks import check_open_clip, check_open_clip_name, check_transformers
 from zoo.encoders.dense import LastStage, open_clip_stage
-from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.image_transform import Normalize, PixelTransform, as_transform
 from zoo.encoders.places import check_tokenizer_files
 from zoo.encoders.rust import Core, naming, panicked
 from zoo.encoders.shortening import encoder_of, shorten

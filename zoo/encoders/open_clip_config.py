@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from zoo.encoders.checking import Refuse, refuse_setting
-from zoo.encoders.pixels import CLIP_MEAN, CLIP_STD, PixelTransform
+from zoo.encoders.config_checks import Refuse, refuse_setting
+from zoo.encoders.image_transform import CLIP_MEAN, CLIP_STD, PixelTransform
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 
 _MODES = ("shortest", "longest", "squash")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
-from zoo.encoders.checking import check_transformers
-from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.config_checks import check_transformers
+from zoo.encoders.image_transform import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.errors import AudioTooLongError, UnrecognisedCheckpointError
 from zoo.inputs.item import Item, Tokens

@@ -50,7 +50,7 @@ INERT = {
     **dict.fromkeys(("sudachi_dict_type", "subword_tokenizer_type", "word_tokenizer_type"), "one of a few words"),
 }
 # Texts and tokens, which may look like a path; nothing opens them.
-# Of these, what a config.json may not say either; what it says of timm is held by `zoo.encoders.checking`.
+# Of these, what a config.json may not say either; what it says of timm is held by `zoo.encoders.config_checks`.
 REFUSED_OF_CONFIGS = (
     "audio_tokenizer",
     "backbone_kwargs",

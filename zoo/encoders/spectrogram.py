@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from zoo.encoders import mel
 from zoo.encoders.audio import AudioEncoder
-from zoo.encoders.checking import check_timm
+from zoo.encoders.config_checks import check_timm
 from zoo.errors import UnrecognisedCheckpointError
 
 _QUIET = 1e-5  # of the power, so that digital silence has a logarithm

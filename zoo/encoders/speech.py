@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.audio import AudioEncoder
-from zoo.encoders.checking import check_transformers
+from zoo.encoders.config_checks import check_transformers
 from zoo.errors import UnrecognisedCheckpointError
 
 # By model_type: transformers' class without any head.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Cut, Encoder
-from zoo.encoders.checking import check_transformers, positions_of
+from zoo.encoders.config_checks import check_transformers, positions_of
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
 from zoo.errors import NoSuchBlockError, TooManyTokensError
 from zoo.inputs.item import Item, Tokens

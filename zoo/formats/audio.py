@@ -5,8 +5,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.encoders.checking import check_numbers
-from zoo.encoders.quiet import quiet
+from zoo.encoders._logging import quiet
+from zoo.encoders.config_checks import check_numbers
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.formats import read_object
 from zoo.formats.backbones import own_class
@@ -148,7 +148,7 @@ def _clap(folder: Path, config: Any, opening: Opening) -> Loaded:
 
     from zoo.embedder import Tower
     from zoo.encoders.clap import ClapAudio, ClapFeatures
-    from zoo.encoders.hf_dual import HfText
+    from zoo.encoders.transformers_dual import HfText
     from zoo.heads import Identity
     from zoo.pooling import Cls
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import MissingWeightsError
 from zoo.files import write_json, writing
 from zoo.formats import read_json
+from zoo.formats.checks.config_schema import calibration_of
 from zoo.formats.checks.folder import check_folder
-from zoo.formats.checks.schema import calibration_of
-from zoo.formats.checks.sizes import check_shapes, read_header
-from zoo.formats.saved import fill
+from zoo.formats.checks.safetensors_checks import check_shapes, read_header
+from zoo.formats.zoo_native import fill
 from zoo.strangers.schema import check_keys
 
 if TYPE_CHECKING:

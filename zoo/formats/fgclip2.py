@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.quiet import quiet
+from zoo.encoders._logging import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object, weight_files
-from zoo.formats.checks.sizes import check_size, no_parameters
-from zoo.formats.checks.strict import refuse_quantised
+from zoo.formats.checks.safetensors_checks import check_size, no_parameters
+from zoo.formats.checks.weight_checks import refuse_quantised
 from zoo.formats.composites import check_parts
 from zoo.formats.known import images
 from zoo.formats.layout import Opening, register_layout
@@ -128,7 +128,7 @@ def _parts(config: Any, where: Path, ignore: Ignore) -> tuple[dict[str, Any], di
     """
     from transformers import Siglip2TextConfig, Siglip2VisionConfig
 
-    from zoo.encoders.checking import check_transformers
+    from zoo.encoders.config_checks import check_transformers
 
     check_transformers(config, str(where))
     refuse_quantised(config, str(where))

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.checking import check_numbers
+from zoo.encoders.config_checks import check_numbers
 from zoo.encoders.open_clip_config import parse_name, tag_config, transform_of
 from zoo.errors import ArgumentError, MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_object, weight_files
 from zoo.formats.checks.probing import check_vector
-from zoo.formats.checks.sizes import check_size
+from zoo.formats.checks.safetensors_checks import check_size
 from zoo.formats.known import open_clip as known
 from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.formats.scale import scale_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.embedder import Embedder
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
 CONFIG = "open_clip_config.json"
 _STEMS = ("open_clip_model", "open_clip_pytorch_model")
@@ -138,7 +138,7 @@ def whole_model(model_cfg: dict[str, Any]) -> "nn.Module":
     from open_clip.coca_model import CoCa
     from open_clip.model import CustomTextCLIP
 
-    from zoo.encoders.checking import check_open_clip
+    from zoo.encoders.config_checks import check_open_clip
     from zoo.encoders.open_clip import fetch_text_config
 
     check_open_clip(model_cfg)

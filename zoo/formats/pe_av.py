@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.quiet import quiet
+from zoo.encoders._logging import quiet
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object, weight_files
-from zoo.formats.checks.sizes import check_size, no_parameters
+from zoo.formats.checks.safetensors_checks import check_size, no_parameters
 from zoo.formats.composites import check_parts
 from zoo.formats.layout import Opening, register_layout
 from zoo.formats.settings import Ignore, Table, read

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.checking import check_numbers
-from zoo.encoders.hf_dual import DUALS
+from zoo.encoders.config_checks import check_numbers
+from zoo.encoders.transformers_dual import DUALS
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.formats import read_object
 from zoo.formats.known import images
 from zoo.formats.settings import NOTHING, Ignore, Table, read
 
 if TYPE_CHECKING:
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
     from zoo.sequences import SequenceFormat
 
 # Pillow's codes of what torch can resize by; transformers fails at the first image by the others.
@@ -94,7 +94,7 @@ def transform_of(processor: Any, side: Any, where: Path, ignore: Ignore = NOTHIN
         UnreadSettingError: images of several sizes, or of another than the tower's; a filter that torch does not have.
         UnrecognisedCheckpointError: values that make no sense.
     """
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
     tower = (side, side) if isinstance(side, int) else tuple(side)
     resized = _sides(processor, "size", where, ignore, tower) if processor.do_resize else None

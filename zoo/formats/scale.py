@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import MissingWeightsError
-from zoo.formats.checks.sizes import read_header
+from zoo.formats.checks.safetensors_checks import read_header
 from zoo.spec import LogitScale
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from zoo.encoders.sequence.backbones import Backbone, backbone_of, check_dtype
 from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, read_json, read_object, weight_files
 from zoo.formats.backbones import check_text
-from zoo.formats.checks import schema
+from zoo.formats.checks import config_schema
 from zoo.formats.checks.folder import check_folder
-from zoo.formats.checks.sizes import SLACK
+from zoo.formats.checks.safetensors_checks import SLACK
 from zoo.formats.known import sentence_transformers as known
 from zoo.formats.layout import Layout, Opening, no_towers, register_layout
 from zoo.formats.settings import Ignore, Table, read
@@ -92,12 +92,12 @@ class SentenceTransformers(Layout):
         from zoo.embedder import Embedder, Tower
         from zoo.heads import DenseStack
 
-        rows = schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
+        rows = config_schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
         for row in rows:
             read(row, known.MODULES, folder / MODULES, opening.ignore)
         modules = [_module(row, folder) for row in rows]
         settings = _read(folder / SETTINGS, known.SETTINGS, opening.ignore)
-        check_keys(settings, schema.SETTINGS, str(folder / SETTINGS))
+        check_keys(settings, config_schema.SETTINGS, str(folder / SETTINGS))
         if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
             raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
         similarity = settings.get("similarity_fn_name") or opening.similarity
@@ -325,14 +325,14 @@ def _after(
     for kind, path in modules:
         settings = _read(path / "config.json", TABLES[kind], ignore)
         if kind == "Pooling":
-            pooler, dim = _pooler(check_keys(settings, schema.POOLING, str(path)), encoder.width, path)
+            pooler, dim = _pooler(check_keys(settings, config_schema.POOLING, str(path)), encoder.width, path)
             if settings.get("include_prompt") is False and hasattr(encoder, "pool_prompt"):
                 encoder.pool_prompt = False
             elif settings.get("include_prompt") is False and hasattr(encoder, "format"):
                 ignore.refuse(path / "config.json", "include_prompt", False, "a sequence is pooled with its prompt")
         elif kind == "Dense":
             activation = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
-            check_keys(settings, schema.DENSE, str(path), required=True)
+            check_keys(settings, config_schema.DENSE, str(path), required=True)
             dim = settings["out_features"]
             weights.append(_layer(path, (dim, settings["in_features"]), allow_pickle))
             layers.append(

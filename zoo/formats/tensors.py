@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnsafeCheckpointError
 from zoo.formats import check_weights, weight_files
-from zoo.formats.checks.sizes import read_header
+from zoo.formats.checks.safetensors_checks import read_header
 from zoo.formats.transformers import PICKLES, check_index
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
     """One file, its header checked.
 
     Raises:
-        As `zoo.formats.checks.sizes.read_header`.
+        As `zoo.formats.checks.safetensors_checks.read_header`.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

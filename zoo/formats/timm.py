@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.checking import check_numbers
+from zoo.encoders.config_checks import check_numbers
 from zoo.errors import ArgumentError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object, weight_files
 from zoo.formats.checks.probing import check_vector
-from zoo.formats.checks.sizes import check_size, no_memory
+from zoo.formats.checks.safetensors_checks import check_size, no_memory
 from zoo.formats.known import timm as known
 from zoo.formats.layout import Layout, Opening, open_with, register_layout
 from zoo.formats.settings import Ignore, read
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.embedder import Embedder
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
 CONFIG: dict[str, Any] = {
     "architecture": str,
@@ -75,7 +75,7 @@ class Timm(Layout):
         """
         import timm
 
-        from zoo.encoders.checking import check_timm
+        from zoo.encoders.config_checks import check_timm
         from zoo.encoders.image import check_channels, transform_of
 
         where = folder / "config.json"

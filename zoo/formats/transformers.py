@@ -7,14 +7,14 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.encoders.checking import positions_of
-from zoo.encoders.quiet import quiet
+from zoo.encoders._logging import quiet
+from zoo.encoders.config_checks import positions_of
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import check_heads, check_text, own_class, read_config
 from zoo.formats.checks.probing import check_states
-from zoo.formats.checks.sizes import check_size, read_header
-from zoo.formats.checks.strict import check_finite, check_left_over, refuse_quantised
+from zoo.formats.checks.safetensors_checks import check_size, read_header
+from zoo.formats.checks.weight_checks import check_finite, check_left_over, refuse_quantised
 from zoo.formats.composites import check_parts
 from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
 from zoo.formats.layout import Layout, Opening, register_layout
@@ -145,7 +145,7 @@ def folder_config(folder: Path, allow_pickle: bool, trust_remote_code: bool = Fa
         UnsafeCheckpointError: code, places or pickles that the caller does not trust. MissingWeightsError: no weights.
         UnrecognisedCheckpointError: quantised weights, or no JSON object.
     """
-    from zoo.encoders.checking import check_transformers
+    from zoo.encoders.config_checks import check_transformers
 
     config = read_object(folder / "config.json")
     check_transformers(config, str(folder / "config.json"))
@@ -313,7 +313,7 @@ def load_dual(folder: Path, *, name: str, allow_pickle: bool, ignore: Ignore = N
     from transformers import AutoConfig
 
     from zoo.embedder import Embedder, Tower
-    from zoo.encoders.hf_dual import DUALS, HfImage, HfNaflexImage, HfText
+    from zoo.encoders.transformers_dual import DUALS, HfImage, HfNaflexImage, HfText
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
@@ -377,7 +377,7 @@ def _towers(
     """The vision and the text tower, every tensor from the file, and none of theirs left over; and the temperature."""
     import transformers
 
-    from zoo.encoders.hf_dual import DUALS, tower_class
+    from zoo.encoders.transformers_dual import DUALS, tower_class
 
     if name := DUALS[kind].whole:
         both = from_pretrained(getattr(transformers, name), folder, allow_pickle, whole=True, config=config)
@@ -405,7 +405,7 @@ def _check_spare(folder: Path, towers: "dict[str, nn.Module]") -> None:
 
 def _check_vectors(config: Any, where: Path) -> None:
     """Raises UnrecognisedCheckpointError where two towers do not end in vectors of one space."""
-    from zoo.encoders.hf_dual import DUALS, width_of
+    from zoo.encoders.transformers_dual import DUALS, width_of
 
     kind, vision, text = config.model_type, config.vision_config, config.text_config
     if vision.num_channels != 3:

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.checking import check_numbers
+from zoo.encoders.config_checks import check_numbers
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.formats import read_object
 from zoo.formats.composites import check_parts
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.embedder import Embedder, Tower
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
 PROCESSORS = ("processor_config.json", "video_preprocessor_config.json", "preprocessor_config.json")
 # By model type: transformers' classes that make each frame ready by itself, first the one where a file names none.
@@ -164,7 +164,7 @@ def _whole(cls: str, folder: Path, opening: Opening, **options: Any) -> "nn.Modu
 
 
 def _video(family: str, tower: "nn.Module", config: Any, folder: Path, opening: Opening, **more: Any) -> Any:
-    from zoo.encoders.hf_video import FAMILIES, HfVideo
+    from zoo.encoders.transformers_video import FAMILIES, HfVideo
 
     side = getattr(config, FAMILIES[family].side)
     transform = frames_of(folder, config_type(family), side, opening.ignore)
@@ -189,8 +189,8 @@ def _texts(cls: Any, model: Any, config: Any, folder: Path, opening: Opening) ->
 
 def _xclip(folder: Path, config: Any, opening: Opening) -> Loaded:
     from zoo.embedder import Tower
-    from zoo.encoders.hf_dual import HfText
-    from zoo.encoders.hf_video import XClipVideo
+    from zoo.encoders.transformers_dual import HfText
+    from zoo.encoders.transformers_video import XClipVideo
     from zoo.heads import Identity, Linear
     from zoo.pooling import Cls
 
@@ -210,7 +210,7 @@ def _xclip(folder: Path, config: Any, opening: Opening) -> Loaded:
 
 def _videoprism(folder: Path, config: Any, opening: Opening) -> Loaded:
     from zoo.embedder import Tower
-    from zoo.encoders.hf_video import CanonicalText
+    from zoo.encoders.transformers_video import CanonicalText
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
@@ -236,7 +236,7 @@ def _videoprism_vision(folder: Path, config: Any, opening: Opening) -> Loaded:
 
 def _vjepa2(folder: Path, config: Any, opening: Opening) -> Loaded:
     from zoo.embedder import Tower
-    from zoo.encoders.hf_video import Attentive
+    from zoo.encoders.transformers_video import Attentive
     from zoo.heads import Identity
     from zoo.pooling import Cls, Mean
 

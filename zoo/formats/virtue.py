@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoo.errors import HubError, MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import read_object
 from zoo.formats.checks.folder import check_folder
-from zoo.formats.checks.strict import refuse_quantised
+from zoo.formats.checks.weight_checks import refuse_quantised
 from zoo.formats.fetching import snapshot
 from zoo.formats.layout import Opening, register_layout
 from zoo.formats.settings import Only, Table, read
@@ -161,7 +161,7 @@ def _sam(folder: Path, dtype: "torch.dtype | None") -> "nn.Module":
     """
     from transformers import Sam2Model
 
-    from zoo.encoders.checking import check_transformers
+    from zoo.encoders.config_checks import check_transformers
     from zoo.encoders.segmenter import PARTS, sam_config
     from zoo.formats.transformers import from_pretrained
 

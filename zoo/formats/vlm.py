@@ -119,7 +119,7 @@ def load_sequence(
         UnrecognisedCheckpointError: nobody said how it is read, or it is another backbone than that model's.
         MissingWeightsError: weights, adapter or processor are missing, damaged or for another model.
     """
-    from zoo.encoders.checking import check_transformers
+    from zoo.encoders.config_checks import check_transformers
     from zoo.encoders.sequence import SequenceEncoder
     from zoo.encoders.sequence.processor import opened
 
@@ -189,7 +189,7 @@ def _pooler_of(like: ModelSpec, where: str) -> "nn.Module":
     Raises:
         UnrecognisedCheckpointError: a pooler that the zoo does not have, or one with weights of its own.
     """
-    from zoo.formats.checks.sizes import no_memory
+    from zoo.formats.checks.safetensors_checks import no_memory
     from zoo.pooling import EveryToken, LastToken, Mean
     from zoo.registry import shape_of
 
@@ -297,8 +297,8 @@ def load_backbone(
     """
     from transformers import AutoConfig, AutoModel, AutoModelForPreTraining
 
-    from zoo.encoders.checking import check_transformers
-    from zoo.formats.checks.strict import check_names, refuse_quantised
+    from zoo.encoders.config_checks import check_transformers
+    from zoo.formats.checks.weight_checks import check_names, refuse_quantised
     from zoo.formats.transformers import check_index, from_pretrained
 
     config = read_object(folder / "config.json")

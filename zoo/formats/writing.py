@@ -15,8 +15,8 @@ import numpy as np
 from zoo.errors import InputError, MissingWeightsError, NotSavedError, ZooError
 from zoo.files import save_tensors, share
 from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
-from zoo.formats.checks.schema import FORMAT
-from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, reopened
+from zoo.formats.checks.config_schema import FORMAT
+from zoo.formats.zoo_native import CONFIG, MODEL_TYPE, WEIGHTS, reopened
 from zoo.inputs.item import Item
 from zoo.inputs.regions import Box
 from zoo.registry.parts import name_of

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.inputs.excerpts import is_excerpt
+from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 
 Side = Literal["query", "positive", "target"]
 

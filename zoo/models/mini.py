@@ -32,7 +32,7 @@ def mini_towers(spec: ModelSpec, vision: str, rows: int, tokenizer: object = Non
 
     Squeezing keeps what stands at the edge; a crop would lose it.
     """
-    from zoo.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
+    from zoo.encoders.image_transform import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
 
     transform = PixelTransform(spec.image_size, resize="squash", mean=IMAGENET_MEAN, std=IMAGENET_STD)
     image = TimmImage(vision, transform, args=dict(backbone))
@@ -64,7 +64,7 @@ def named_towers(spec: ModelSpec, assets: Path) -> Embedder:
     Args:
         assets: folder of the tokenizer; where there is none the shape is built without.
     """
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
     transform = PixelTransform(spec.image_size, resize="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     image = TimmImage("tf_efficientnet_lite2", transform)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from zoo.encoders.clap import ClapAudio
     from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
     from zoo.encoders.frames import FramesVideo
-    from zoo.encoders.hf_dual import HfImage, HfText
-    from zoo.encoders.hf_video import CanonicalText, HfVideo
     from zoo.encoders.image import TimmImage, timm_image
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
     from zoo.encoders.pe_av import PeAv
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from zoo.encoders.speech import SpeechAudio
     from zoo.encoders.static import StaticText
     from zoo.encoders.text import TransformersText
+    from zoo.encoders.transformers_dual import HfImage, HfText
+    from zoo.encoders.transformers_video import CanonicalText, HfVideo
     from zoo.encoders.whisper import WhisperAudio
     from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
     from zoo.pooling import Cls, EveryToken, LastToken, Mean
@@ -40,8 +40,6 @@ else:
         from zoo.encoders.clap import ClapAudio
         from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
         from zoo.encoders.frames import FramesVideo
-        from zoo.encoders.hf_dual import HfImage, HfText
-        from zoo.encoders.hf_video import CanonicalText, HfVideo
         from zoo.encoders.image import TimmImage, timm_image
         from zoo.encoders.open_clip import OpenClipImage, OpenClipText
         from zoo.encoders.pe_av import PeAv
@@ -51,6 +49,8 @@ else:
         from zoo.encoders.speech import SpeechAudio
         from zoo.encoders.static import StaticText
         from zoo.encoders.text import TransformersText
+        from zoo.encoders.transformers_dual import HfImage, HfText
+        from zoo.encoders.transformers_video import CanonicalText, HfVideo
         from zoo.encoders.whisper import WhisperAudio
         from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
         from zoo.pooling import Cls, EveryToken, LastToken, Mean

@@ -33,7 +33,7 @@ def pe_av_tower(spec: ModelSpec, config: dict[str, Any], frames: int = 0, **othe
     Args:
         config: of transformers' PeAudioVideoModel. frames: how many of a video are read; 0 for all of them.
     """
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
     half, side = (0.5,) * 3, (spec.image_size,) * 2
     pixels = PixelTransform(side, resize="squash", interpolation="bilinear", engine="torch", mean=half, std=half)

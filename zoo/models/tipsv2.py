@@ -30,7 +30,7 @@ def tips_towers(
     Args:
         vision, text: what tells the towers of one size from those of another.
     """
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
     size = spec.image_size
     pixels = {"image_size": size, "patch_size": patch, "num_register_tokens": 1}

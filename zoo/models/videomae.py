@@ -29,7 +29,7 @@ def videomae_tower(spec: ModelSpec, shape: dict[str, Any], tuned: bool = False) 
     Args:
         shape: what tells one size from another. tuned: of a classifier, with its norm after the mean.
     """
-    from zoo.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
+    from zoo.encoders.image_transform import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
 
     crop = PixelTransform(
         (spec.image_size, spec.image_size),

@@ -31,7 +31,7 @@ def video_tower(spec: ModelSpec, family: str, vision: dict[str, Any]) -> Tower:
     Args:
         family: "videoprism" or "videoprism_vision_model". vision: what tells one size from another.
     """
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
     size = (spec.image_size, spec.image_size)
     plain = PixelTransform(size, resize="squash", engine="torch", mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -30,7 +30,7 @@ def vjepa2_tower(spec: ModelSpec, shape: dict[str, Any], frames: int = 64, atten
     Args:
         shape: what tells one size from another. attentive: with the pooler of a classifier, in place of the mean.
     """
-    from zoo.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
+    from zoo.encoders.image_transform import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
 
     side, scaled = spec.image_size, spec.image_size * 256 // 224
     crop = PixelTransform(

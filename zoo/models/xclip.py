@@ -32,7 +32,7 @@ def xclip_towers(spec: ModelSpec, vision: dict[str, Any], text: dict[str, Any], 
     Args:
         vision, text: what tells the towers of one size from those of another.
     """
-    from zoo.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
+    from zoo.encoders.image_transform import IMAGENET_MEAN, IMAGENET_STD, PixelTransform
 
     vision = {"image_size": spec.image_size, "mit_hidden_size": spec.dim, "projection_dim": spec.dim, **vision}
     text = {"hidden_size": spec.dim, "max_position_embeddings": spec.max_tokens, **text}

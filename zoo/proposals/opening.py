@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import hub
-from zoo.encoders.checking import check_transformers
+from zoo.encoders.config_checks import check_transformers
 from zoo.errors import HubError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_object, weight_files
 from zoo.formats.checks.folder import check_folder
-from zoo.formats.checks.strict import refuse_quantised
+from zoo.formats.checks.weight_checks import refuse_quantised
 from zoo.formats.fetching import snapshot
 from zoo.formats.processors import own_images
 from zoo.formats.transformers import check_index, from_pretrained

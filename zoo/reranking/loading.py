@@ -14,8 +14,8 @@ from zoo.arguments import dtype as a_dtype
 from zoo.arguments import path as a_path
 from zoo.encoders.rust import opening
 from zoo.errors import ArgumentError, HubError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
-from zoo.formats import read_object, saved
-from zoo.formats.checks.schema import RERANKER
+from zoo.formats import read_object, zoo_native
+from zoo.formats.checks.config_schema import RERANKER
 from zoo.formats.fetching import snapshot
 from zoo.formats.layout import Opening, open_with
 from zoo.formats.settings import Ignore
@@ -127,7 +127,7 @@ def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, ho
 
 
 def _of_repository(repo: str, revision: str | None, known: RerankerSpec | None, how: _How) -> Reranker:
-    layouts = VisionLanguage(), saved.Saved()
+    layouts = VisionLanguage(), zoo_native.Saved()
     folder = snapshot(
         repo, revision, lambda names: sorted({file for layout in layouts for file in layout.files(names)})
     )
@@ -137,7 +137,7 @@ def _of_repository(repo: str, revision: str | None, known: RerankerSpec | None, 
 def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str, local: bool) -> Reranker:
     """What a folder holds: a reranker that the zoo saved, or the checkpoint of a vision-language model."""
     config = read_object(folder / "config.json")
-    if config.get("model_type") == saved.MODEL_TYPE and RERANKER in config:
+    if config.get("model_type") == zoo_native.MODEL_TYPE and RERANKER in config:
         model = load_saved(folder)
         if known is not None and known.judge != model.spec.judge:
             raise UnknownModelError(

@@ -119,7 +119,7 @@ def build_reranker(name: str) -> "Reranker":
 def unpublishable(source: Any) -> str:
     """Why a reranker, one loaded, its name or its folder, is not published as embedders are; "" for what is none."""
     from zoo.formats import read_object
-    from zoo.formats.checks.schema import RERANKER
+    from zoo.formats.checks.config_schema import RERANKER
 
     spec = getattr(source, "spec", None)
     if isinstance(spec, RerankerSpec):

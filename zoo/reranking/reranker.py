@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole, wrong
 from zoo.arguments import dtype as a_dtype
 from zoo.embedder import Hit
+from zoo.encoders.prefetch import batches
 from zoo.encoders.sequence import content_of
-from zoo.encoders.windows import batches
 from zoo.errors import InputError, NonFiniteEmbeddingError, NotPublishableError, UnsupportedModalityError
 from zoo.inputs.item import Item, as_item
 from zoo.pooling import LastToken

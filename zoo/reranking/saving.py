@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from zoo.encoders.checking import check_numbers
+from zoo.encoders.config_checks import check_numbers
 from zoo.errors import InputError, MissingWeightsError, NotSavedError, UnrecognisedCheckpointError, ZooError
 from zoo.formats import read_json
+from zoo.formats.checks.config_schema import FORMAT, RERANKER, check_format, refuse_private
 from zoo.formats.checks.folder import check_folder
-from zoo.formats.checks.schema import FORMAT, RERANKER, check_format, refuse_private
-from zoo.formats.checks.sizes import check_numel, check_shapes, no_memory, no_parameters, read_header
-from zoo.formats.saved import CONFIG, MODEL_TYPE, WEIGHTS, load_weights, share_weights
+from zoo.formats.checks.safetensors_checks import check_numel, check_shapes, no_memory, no_parameters, read_header
 from zoo.formats.writing import EXACT, HALF, changed_weight, replace_folder, write_weights
+from zoo.formats.zoo_native import CONFIG, MODEL_TYPE, WEIGHTS, load_weights, share_weights
 from zoo.inputs.item import Item
 from zoo.reranking.parts import encoder_of
 from zoo.reranking.reranker import Reranker

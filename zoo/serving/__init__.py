@@ -1,6 +1,6 @@
 """An OpenAI-compatible HTTP server for one model: requests are checked, batched together, embedded, counted.
 
-`create_app` makes the ASGI application, `run_server` runs it with uvicorn. Read limits.py (what is refused), wire.py
+`create_app` makes the ASGI application, `run_server` runs it with uvicorn. Read limits.py (what is refused), protocol.py
 (JSON and multipart → items, vectors → JSON), batching.py (many requests, one model), app.py (the routes).
 """
 

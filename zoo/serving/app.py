@@ -25,8 +25,8 @@ from zoo.serving.batching import Batcher, Embedded
 from zoo.serving.doors import SameOrigin
 from zoo.serving.limits import Limits, RequestError
 from zoo.serving.metrics import Metrics
+from zoo.serving.protocol import MEDIA, EmbeddingRequest, answer, form_body, parse, read_json, with_media
 from zoo.serving.urls import Url, fetch, in_thread
-from zoo.serving.wire import MEDIA, EmbeddingRequest, answer, form_body, parse, read_json, with_media
 from zoo.similarity import cut
 from zoo.strangers.confined import SECONDS
 

@@ -16,7 +16,7 @@ import torch
 
 from zoo.embedder import Embedder, Tower
 from zoo.embedder.streaming import forward
-from zoo.encoders.windows import batches
+from zoo.encoders.prefetch import batches
 from zoo.errors import (
     AudioTooLongError,
     DocumentTooLargeError,

@@ -9,8 +9,8 @@ from typing import Any
 
 from zoo.errors import InputError
 from zoo.inputs.excerpts import is_excerpt
+from zoo.inputs.hashing import KEY_BYTES, item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import KEY_BYTES, item_key
 from zoo.inputs.masks import mask_files
 from zoo.inputs.regions import Region
 

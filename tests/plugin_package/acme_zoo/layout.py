@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from zoo.embedder import Embedder, Tower
 from zoo.errors import MissingWeightsError, UnknownModelError
 from zoo.formats import read_object
-from zoo.formats.checks.sizes import read_header
+from zoo.formats.checks.safetensors_checks import read_header
 from zoo.formats.layout import Layout, Opening, register_layout
 from zoo.heads import Identity
 from zoo.pooling import Mean

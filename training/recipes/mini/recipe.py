@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.inputs.identity import Answers
     from zoo.tables.pairs import Pair, PairTable
 
-    from ...feed import Feed
+    from ...dataloader import Feed
     from ...samplers import BatchSampler
 
 

@@ -14,8 +14,8 @@ from zoo.encoders.static import StaticText
 from zoo.tables.pairs import Pair
 
 from ...checkpoint import last_checkpoint, save_checkpoint
+from ...dataloader import TrainBatch
 from ...errors import DamagedRunError
-from ...feed import TrainBatch
 from ...grad_cache import Read
 from ...run import STRIDE
 from ...samplers import BatchSampler
@@ -31,7 +31,7 @@ _MOST_BYTES = 2**28  # of a table of the text tower; zoo-mini's has 20 million
 
 
 class ImageFeed:
-    """Batches of a `ImageData` for the trainer (see `training/feed.py: Feed`), for one process."""
+    """Batches of a `ImageData` for the trainer (see `training/dataloader.py: Feed`), for one process."""
 
     def __init__(self, data: ImageData, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
         self.data, self.recipe, self.sampler, self.answers = data, recipe, sampler, data.answers

@@ -22,8 +22,8 @@ from zoo.tables.pairs import Pair, PairTable
 from zoo.tables.words import classes
 
 from ...checkpoint import last_checkpoint, save_checkpoint
+from ...dataloader import Feed, TrainBatch
 from ...errors import DamagedRunError, RecipeError
-from ...feed import Feed, TrainBatch
 from ...grad_cache import Read
 from ...optim import frozen_towers
 from ...run import STRIDE

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from zoo.bulk.finders.base import Finder, Found, register_finder
 from zoo.errors import InputError
+from zoo.inputs.hashing import item_key
 from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 from zoo.inputs.region_json import region_from_dict, region_to_dict
 from zoo.shards.folder import FOUND
 

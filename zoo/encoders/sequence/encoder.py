@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Cut, Encoder
-from zoo.encoders.checking import check_transformers
+from zoo.encoders.config_checks import check_transformers
 from zoo.encoders.rust import Core, naming
 from zoo.encoders.sequence.backbones import backbone_of, check_dtype
 from zoo.encoders.sequence.content import content_of, media_read

@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from zoo.encoders import tokenizing
+from zoo.encoders._logging import quiet
 from zoo.encoders.places import NAMING_A_PROCESSOR, check_hearing, check_processor_class, check_processor_files
-from zoo.encoders.quiet import quiet
 from zoo.encoders.rust import opening
 from zoo.encoders.sequence.backbones import backbone_of
 from zoo.encoders.sequence.media import VISUAL, MediaReader

@@ -1,9 +1,9 @@
 """Adapters in peft's format (LoRA, Hu et al., 2021; DoRA, Liu et al., 2024): strict reading, merging, and peft's layers."""
 
-from .beside import add_adapter, exact, fill, inject, unload
 from .files import CONFIG, NAME, PREFIX, WEIGHTS, map_names, read_settings, read_tensors
+from .inject import add_adapter, exact, fill, inject, unload
+from .match import unfit
 from .merging import merge_adapter
-from .placing import unfit
 
 __all__ = [
     "CONFIG",

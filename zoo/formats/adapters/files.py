@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.encoders.checking import check_numbers
+from zoo.encoders.config_checks import check_numbers
 from zoo.errors import AdapterMismatchError, MissingWeightsError, UnrecognisedCheckpointError
 from zoo.formats import check_weights, read_object
 from zoo.formats.known import peft as known

@@ -10,7 +10,7 @@ from zoo.errors import AdapterMismatchError
 from zoo.formats.settings import NOTHING, Ignore
 
 from .files import CONFIG, read_settings, read_tensors
-from .placing import Layer, named_tensors, place
+from .match import Layer, named_tensors, place
 
 
 @torch.no_grad()

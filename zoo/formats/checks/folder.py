@@ -4,8 +4,8 @@ from pathlib import Path
 
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import HALF_SAVED, read_json
+from zoo.formats.checks.config_schema import check_facts
 from zoo.formats.checks.inside import check_inside
-from zoo.formats.checks.schema import check_facts
 from zoo.formats.earlier import current
 
 # Of tokenizers, by their names in transformers.

@@ -7,7 +7,7 @@ from zoo.evaluation.blocks import fill, split
 from zoo.evaluation.figures import figures
 from zoo.evaluation.results import Result
 from zoo.formats import read_object
-from zoo.formats.saved import CONFIG, MODEL_TYPE
+from zoo.formats.zoo_native import CONFIG, MODEL_TYPE
 from zoo.publishing.cards.facts import LIBRARIES, fact_table, front_matter, summary, usage
 from zoo.publishing.cards.reading import reading_text
 from zoo.registry.parts import brought

@@ -128,7 +128,7 @@ def verify(
 
     from zoo.loading import is_packaged, load_model
     from zoo.publishing.exports.code import has_only_our_code
-    from zoo.publishing.exports.readers import ends_early
+    from zoo.publishing.exports.libraries import ends_early
 
     folder, left = _fetched(where)
     if folder is not None and folder.is_dir():

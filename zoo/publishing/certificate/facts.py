@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 from zoo.errors import CertificateError, NewerCertificateError
-from zoo.formats.checks.sizes import read_header
+from zoo.formats.checks.safetensors_checks import read_header
 from zoo.publishing.certificate.files import VECTORS
 from zoo.strangers.schema import Range, check
 

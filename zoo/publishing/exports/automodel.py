@@ -16,8 +16,8 @@ from zoo.embedder import Embedder, Tower
 from zoo.encoders.base import Batch, Encoder
 from zoo.errors import MissingWeightsError, NotOfferedError, NotSavedError, UnsupportedModalityError
 from zoo.formats import read_object
-from zoo.formats.checks.sizes import read_header
-from zoo.formats.saved import WEIGHTS, load_readers, load_saved
+from zoo.formats.checks.safetensors_checks import read_header
+from zoo.formats.zoo_native import WEIGHTS, load_readers, load_saved
 from zoo.inputs.item import Item
 from zoo.inputs.waveform import Waveform
 from zoo.loading import best_device

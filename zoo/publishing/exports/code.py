@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo._version import __version__
 from zoo.encoders.tokenizing import MissingTokenizer
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES
-from zoo.formats.saved import FOR_TRANSFORMERS
+from zoo.formats.zoo_native import FOR_TRANSFORMERS
 from zoo.publishing.exports import sentence
 from zoo.strangers.folders import Place
 

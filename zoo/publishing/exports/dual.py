@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.encoders.hf_dual import DUALS, HfImage, HfNaflexImage, HfText
+from zoo.encoders.transformers_dual import DUALS, HfImage, HfNaflexImage, HfText
 from zoo.errors import NotExportableError
 from zoo.formats.processors import RESAMPLING
 from zoo.fusion import is_default

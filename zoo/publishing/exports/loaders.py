@@ -1,7 +1,7 @@
 """Opens an exported folder: which libraries it serves, its vectors by each one's own public calls, and programs that do so.
 
 A loader's module or entry has `serves(folder)`, `encode(folder, items, ...)` and `snippet(repo, spec)`; ours, transformers' and
-sentence-transformers' are in `readers.py`, the others have a file each.
+sentence-transformers' are in `libraries.py`, the others have a file each.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def encode_with(
     reader = _reader(loader)
     if not reader.serves(folder):
         raise UnrecognisedCheckpointError(f"{folder} holds no files for {loader}; it serves {loaders_of(folder)}")
-    from zoo.publishing.exports.readers import Call, spec_of, with_prompt
+    from zoo.publishing.exports.libraries import Call, spec_of, with_prompt
 
     call = Call(prompt_name, role, batch_size, dtype, trust_remote_code, raw, spec)
     if loader not in ("open_clip", "timm"):
@@ -94,7 +94,7 @@ def check_readable(
         ZooError: what the zoo's own layout of that library says of them: they name code, other places, or no such model.
     """
     from zoo.formats import read_json
-    from zoo.formats.checks import schema
+    from zoo.formats.checks import config_schema
     from zoo.formats.layout import Opening, layout_named, open_with, recognise
     from zoo.formats.settings import Ignore
 
@@ -104,7 +104,7 @@ def check_readable(
     if layout is None or here is layout:
         return  # read already, or refused
     if loader == "sentence-transformers":
-        rows = schema.check_modules(read_json(folder / "modules.json"), str(folder / "modules.json"))
+        rows = config_schema.check_modules(read_json(folder / "modules.json"), str(folder / "modules.json"))
         theirs = [str(row.get("type")).startswith("sentence_transformers.") for row in rows]
         if not any(theirs):
             return  # Python files beside the weights: the zoo's own, or trusted
@@ -137,6 +137,6 @@ def register() -> None:
 def _reader(loader: str) -> Any:
     if loader not in LOADERS:
         raise ValueError(f"{loader!r} is no loader; known are {', '.join(LOADERS)}")
-    from zoo.publishing.exports import open_clip, readers, timm
+    from zoo.publishing.exports import libraries, open_clip, timm
 
-    return {"open_clip": open_clip, "timm": timm, **readers.READERS}[loader]
+    return {"open_clip": open_clip, "timm": timm, **libraries.READERS}[loader]

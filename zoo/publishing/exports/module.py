@@ -11,8 +11,8 @@ from torch import Tensor
 
 from zoo.embedder import Embedder
 from zoo.errors import NotOfferedError, UnsupportedInputError
-from zoo.formats.saved import load_saved
 from zoo.formats.writing import described
+from zoo.formats.zoo_native import load_saved
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.region_json import regions_from_json
 from zoo.publishing.exports.automodel import ZooProcessor, dtype_of, refuse

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo.embedder import Embedder
+    from zoo.encoders.image_transform import PixelTransform
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
-    from zoo.encoders.pixels import PixelTransform
 
 LOADER = "open_clip"
 WEIGHTS = "open_clip_model.safetensors"
@@ -82,7 +82,7 @@ def encode(
     import torch
     from PIL import Image
 
-    from zoo.encoders.checking import check_open_clip
+    from zoo.encoders.config_checks import check_open_clip
     from zoo.inputs.image import load_pixels
 
     for item in items:
@@ -173,7 +173,7 @@ def _model_cfg(image: "OpenClipImage", text: "OpenClipText", hub_id: str) -> dic
 
 def _preprocess_cfg(image: "OpenClipImage") -> dict[str, Any]:
     """open_clip's words for our transform; it takes the size from the tower."""
-    from zoo.encoders.pixels import UNIT
+    from zoo.encoders.image_transform import UNIT
 
     transform: PixelTransform = image.transform
     side = image.model_cfg["vision_cfg"].get("image_size", 224)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zoo.embedder import Embedder
-    from zoo.encoders.pixels import PixelTransform
+    from zoo.encoders.image_transform import PixelTransform
 
 LOADER = "timm"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -76,7 +76,7 @@ def encode(
     import torch
     from PIL import Image
 
-    from zoo.encoders.checking import check_timm
+    from zoo.encoders.config_checks import check_timm
     from zoo.inputs.image import load_pixels
 
     for item in items:
@@ -139,7 +139,7 @@ def _tower(model: "Embedder") -> tuple["nn.Module", dict[str, Any], "PixelTransf
 
 def _data_config(transform: "PixelTransform", known_crop: float | None) -> dict[str, Any]:
     """timm's words for our transform."""
-    from zoo.encoders.pixels import UNIT
+    from zoo.encoders.image_transform import UNIT
 
     if transform.resize == "none" or transform.scale != UNIT:
         what = "a crop without a resize" if transform.resize == "none" else "another scale of pixels than 1/255"

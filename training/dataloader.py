@@ -13,14 +13,14 @@ from torch import Tensor
 
 from zoo.embedder import Embedder
 from zoo.errors import InputError, TooManyBadItemsError
+from zoo.inputs.hashing import item_key
 from zoo.inputs.identity import Answers
 from zoo.inputs.item import Item
-from zoo.inputs.keys import item_key
 from zoo.inputs.silence import noticing
 from zoo.tables.pairs import Pair, PairTable, datasets_of, place_of
 
+from .cached_embeddings import Teacher, role_prefixes
 from .errors import PairsError, SamplerError
-from .frozen import Teacher, role_prefixes
 from .grad_cache import Read
 from .read_cache import ReadCache
 from .recipe import Recipe

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError
-from zoo.formats.checks.sizes import read_header
+from zoo.formats.checks.safetensors_checks import read_header
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
-from zoo.encoders.checking import check_transformers
-from zoo.encoders.hf_dual import HfText
-from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.config_checks import check_transformers
+from zoo.encoders.image_transform import Normalize, PixelTransform, as_transform
+from zoo.encoders.transformers_dual import HfText
 from zoo.errors import UnreadableTextError
 from zoo.inputs.item import Item, Tokens
 

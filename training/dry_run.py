@@ -14,10 +14,10 @@ from zoo.embedder import Embedder
 from zoo.loading import best_device
 from zoo.tables.pairs import Pair, PairTable, Selection
 
+from .cached_embeddings import teacher_vectors
 from .checks import check_rows, check_run
 from .combining import prepare
-from .finishing import conclude, hold_out, told_held_out
-from .frozen import teacher_vectors
+from .finalize import conclude, hold_out, told_held_out
 from .gather import world
 from .judging import learns_in_part, plan
 from .leaks import check_held_out

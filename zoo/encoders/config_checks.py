@@ -13,7 +13,7 @@ _TIMM_FACTORY = frozenset({"checkpoint_path", "cache_dir", "scriptable", "export
 _TOKENIZER_OPTIONS = frozenset({"clean", "strip_sep_token", "language", "additional_special_tokens"})
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # The largest number that a configuration may give, by the end of its dotted name; the first that matches counts. No model
-# of today comes near; what is allowed and still too much is caught by comparing with the weights (zoo.formats.checks.sizes).
+# of today comes near; what is allowed and still too much is caught by comparing with the weights (zoo.formats.checks.safetensors_checks).
 LIMITS: tuple[tuple[str, float], ...] = (
     (r"theta$|scale\w*$|(^|\.)base$", 1e15),
     (r"(^|\.)params$", 1e13),

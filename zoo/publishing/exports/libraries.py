@@ -189,7 +189,7 @@ def _zoo_model(folder: Path, call: Call) -> dict[str, Any]:
 def _dual_model(folder: Path, dtype: "torch.dtype") -> dict[str, Any]:
     from transformers import AutoModel, AutoProcessor
 
-    from zoo.encoders.hf_dual import DUALS
+    from zoo.encoders.transformers_dual import DUALS
     from zoo.formats.transformers import quiet
 
     with quiet():
@@ -256,7 +256,7 @@ def _transformers_snippet(repo: str, spec: ModelSpec, folder: Path | None) -> st
         if not pooling.startswith("#") and not keeps_norms(folder):
             pooling = pooling.replace("vectors = ", "vectors = torch.nn.functional.normalize(") + ", dim=-1)"
         return "\n".join([*lines, pooling])
-    from zoo.encoders.hf_dual import DUALS
+    from zoo.encoders.transformers_dual import DUALS
 
     kind, value = ("text", f"text={_example(spec)}") if "text" in spec.modalities else ("image", "images=[image]")
     kind, value = {

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Cut, Encoder, one_token
-from zoo.encoders.checking import check_transformers
+from zoo.encoders.config_checks import check_transformers
 from zoo.encoders.dense import LastStage, hf_clip_stage, hf_siglip_stage, hf_tips_stage
-from zoo.encoders.pixels import Normalize, PixelTransform, as_transform
+from zoo.encoders.image_transform import Normalize, PixelTransform, as_transform
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.inputs.item import Item, Tokens
 

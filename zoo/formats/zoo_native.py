@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, ZooError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, read_json
+from zoo.formats.checks.config_schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
+from zoo.formats.checks.config_schema import PARTS, calibration_of, check_config, part_class, scale_of
 from zoo.formats.checks.folder import check_folder
-from zoo.formats.checks.schema import FOR_TRANSFORMERS as FOR_TRANSFORMERS
-from zoo.formats.checks.schema import PARTS, calibration_of, check_config, part_class, scale_of
-from zoo.formats.checks.sizes import Entry, check_numel, check_shapes, no_memory, no_parameters, read_header
+from zoo.formats.checks.safetensors_checks import (
+    Entry,
+    check_numel,
+    check_shapes,
+    no_memory,
+    no_parameters,
+    read_header,
+)
 from zoo.formats.earlier import current
 from zoo.formats.layout import Layout, Opening, open_with, register_layout
 from zoo.sequences import SequenceFormat, pooling_of

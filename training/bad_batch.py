@@ -13,7 +13,7 @@ from zoo.inputs.region_json import regions_to_json
 from zoo.tables.pairs import Pair, PairTable, place_of
 
 from .checkpoint import save_checkpoint
-from .feed import TrainBatch
+from .dataloader import TrainBatch
 from .gather import world
 from .run import Run
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.errors import AdapterMismatchError, ZooError
 
 from .files import CONFIG, Settings, read_settings, read_tensors
-from .placing import Layer, named_tensors, place
+from .match import Layer, named_tensors, place
 
 if TYPE_CHECKING:
     from peft import LoraConfig

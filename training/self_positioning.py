@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from zoo.embedder import Embedder
-from zoo.encoders.windows import batches
+from zoo.encoders.prefetch import batches
 from zoo.errors import InputError, TooFewPairsError
 from zoo.evaluation.metrics import hits
 from zoo.inputs.identity import Answers, Right, Row

@@ -1,7 +1,7 @@
 """What a checkpoint's configuration may say, held before anything is built by it.
 
 The schema is the zoo itself: the facts of `ModelSpec`, and the constructor arguments of encoders, poolers and heads with
-their type hints. `zoo.encoders.checking` bounds the numbers, `zoo.formats.checks.sizes` compares them with the weights.
+their type hints. `zoo.encoders.config_checks` bounds the numbers, `zoo.formats.checks.safetensors_checks` compares them with the weights.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from zoo.encoders.checking import check_numbers, check_open_clip_name
+from zoo.encoders.config_checks import check_numbers, check_open_clip_name
 from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.modalities import MODALITIES
 from zoo.registry.parts import part_named

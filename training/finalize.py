@@ -17,7 +17,7 @@ from zoo.tables.splits import TRAIN, VALIDATION, SplitTable, leaves_of
 from zoo.tables.table import Tables
 
 from .adapters import merge_lora, save_adapter
-from .frozen import trained_prompts
+from .cached_embeddings import trained_prompts
 from .gather import wait_for_all, world
 from .losses import Loss
 from .recipe import Recipe
