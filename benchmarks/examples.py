@@ -21,7 +21,7 @@ def main() -> None:
     """Prints the table for zoo-mini."""
     model = zoo.load_model("zoo-mini")
     pairs = list(open_pairs("pack:photos", split="val"))
-    captions = [" ".join([pair.positive.text, *(item.text for item in pair.also)]).lower() for pair in pairs]
+    captions = [" ".join([pair.positive.text, *(item.text for item in pair.extra_positives)]).lower() for pair in pairs]
     images = model.encode([pair.query for pair in pairs], progress=False)
     spoken = vocabulary()
     words = model.encode_query(spoken, progress=False)

@@ -230,7 +230,7 @@ def emoji_pairs(split: str, vendor: str) -> "list[Pair]":
     from zoo.tables.pack_files import read_pack
 
     rows = [row for row in read_pack("emoji", split) if row["vendor"].startswith(vendor)]
-    return [replace(READERS["emoji"](row), also=()) for row in rows]
+    return [replace(READERS["emoji"](row), extra_positives=()) for row in rows]
 
 
 def artist_recipes() -> "dict[str, Recipe]":

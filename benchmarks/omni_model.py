@@ -30,7 +30,7 @@ def told() -> Iterator[Told]:
     """What belongs together on val: the packs' pairs, and texts with a passage of their page."""
     for pack in PACKS:
         for pair in open_pairs(pack, split="val"):
-            for text in (pair.positive, *pair.also):
+            for text in (pair.positive, *pair.extra_positives):
                 yield Told(pair.query, text, pair.group, pair.name)
     pages, asked = read_pages("val")
     text = {page.id: page.text for page in pages}

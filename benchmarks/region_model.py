@@ -27,7 +27,11 @@ PACKED = "packaged"
 def calibrated(model: zoo.Embedder) -> zoo.Embedder:
     """What its scores mean, on photos of val, as `zoo calibrate --pairs pack:photos` measures it."""
     pairs = list(open_pairs("pack:photos", split="val"))
-    rows = (Told(pair.query, text, pair.group, pair.name) for pair in pairs for text in (pair.positive, *pair.also))
+    rows = (
+        Told(pair.query, text, pair.group, pair.name)
+        for pair in pairs
+        for text in (pair.positive, *pair.extra_positives)
+    )
     model.calibration = {one.pair: one.calibration for one in calibrate_all(model, Corpus(rows))[0]}
     return model
 

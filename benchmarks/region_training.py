@@ -88,7 +88,7 @@ class Val:
 
 def image_tower(model: zoo.Embedder) -> Tower:
     """The tower that reads images."""
-    return next(tower for tower in model.towers if "image" in tower.encoder.reads)
+    return next(tower for tower in model.towers if "image" in tower.encoder.modalities)
 
 
 def below(model: zoo.Embedder, regions: bool) -> zoo.Embedder:
@@ -100,7 +100,7 @@ def below(model: zoo.Embedder, regions: bool) -> zoo.Embedder:
 
 def remembered(model: zoo.Embedder, items: Sequence[object], folder: Path) -> Tensor:
     """Vectors of a model below its head, kept in a folder."""
-    return encode_cached(model, items, VectorCache.for_towers(folder, model, range(len(model.readers))), progress=False)
+    return encode_cached(model, items, VectorCache.for_towers(folder, model, range(len(model.routes))), progress=False)
 
 
 def trained(tried: Tried, pairs: Sequence[Pair], seed: int, folder: Path) -> zoo.Embedder:

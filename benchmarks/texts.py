@@ -18,7 +18,7 @@ def main(count: int = 256, repeat: int = 5) -> None:
     texts = realistic_texts(count)
     reference, ours = SentenceTransformer(str(folder), device="cpu"), zoo.load_model(folder)
     encoder = ours.towers[0].encoder
-    tokens = [encoder.length(encoder.read(zoo.Item(text=t))) for t in texts]
+    tokens = [encoder.length(encoder.prepare_item(zoo.Item(text=t))) for t in texts]
 
     def padded() -> None:
         offset, encoder._offset = encoder._offset, None

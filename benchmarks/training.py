@@ -144,7 +144,7 @@ def inputs(model, count: int):
 
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, 3, 64, 64), generator=generator, dtype=torch.uint8)
-    return list(pixels), [model.towers[1].encoder.read(Item(text=text)) for text in realistic_texts(count)]
+    return list(pixels), [model.towers[1].encoder.prepare_item(Item(text=text)) for text in realistic_texts(count)]
 
 
 def measure(step, steps: int) -> dict[str, float]:

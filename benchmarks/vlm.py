@@ -125,7 +125,7 @@ def compare(size: str, count: int, repeat: int, device: str = "cpu", dtype: torc
 
     model = build(size, dtype, device)
     encoder, items, loop = model.towers[0].encoder, items_of(count), AuthorsLoop(model)
-    tokens = [encoder.length(encoder.read(item)) for item in items]
+    tokens = [encoder.length(encoder.prepare_item(item)) for item in items]
     times = rounds({"the authors' loop": lambda: loop(items), "zoo": lambda: model.encode(items)}, repeat)
     difference = (loop(items) - model.encode(items)).abs().max()
     title = f"{size} ({sum(p.numel() for p in model.parameters()) / 1e6:,.0f}M weights), {count} items mixed, {dtype}"
@@ -139,7 +139,7 @@ def compare(size: str, count: int, repeat: int, device: str = "cpu", dtype: torc
             f"text layers alone: {work / min(times['zoo']) / peak:.2f} of the {peak / 1e12:.0f} TFLOP/s of a plain product"
         )
     short = [Item(text=text[:40], instruction=INSTRUCTION) for text in realistic_texts(2 * count)]
-    length = sum(encoder.length(encoder.read(item)) for item in short)
+    length = sum(encoder.length(encoder.prepare_item(item)) for item in short)
 
     def without() -> None:
         shared = SequenceEncoder._shared_prefix

@@ -74,7 +74,7 @@ def input_of(model: "Embedder", path: Path) -> Item:
 
 def reads(model: "Embedder", kind: str) -> bool:
     """Whether a model embeds items of one modality."""
-    return any(reader.encoder.takes(frozenset({kind})) for reader in model.readers)
+    return any(reader.encoder.takes(frozenset({kind})) for reader in model.routes)
 
 
 def ask(model: "Embedder", text: str, file: str | None, heif: Way | None = None) -> Asked:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from zoo.embedder import Hit
+from zoo.embedder import RankHit
 from zoo.errors import EmptyTextError, InputError, ZooError
 from zoo.evaluation.instructions import TASKS
 from zoo.fusion import WeightedSum
@@ -422,7 +422,7 @@ class Search:
     ) -> tuple[Results, Scores]:
         """The best images, of these rows of the gallery alone if any are named; `asked` is the query's modality."""
         scores = similarities(model, vector, gallery.vectors)
-        hits = [Hit(i, float(scores[i])) for i in scores.sort(descending=True, stable=True).indices.tolist()]
+        hits = [RankHit(i, float(scores[i])) for i in scores.sort(descending=True, stable=True).indices.tolist()]
         if rows is not None:
             allowed = set(rows)
             hits = [hit for hit in hits if hit.index in allowed]

@@ -374,7 +374,18 @@ def test_every_public_callable_is_walked() -> None:
     """What takes no arguments to mistake, is a record, or is the protocol of a layer, is listed here."""
     quiet = {"unknown_share", "route", "place", "push_to_hub", "train", "eval"}
     own = {n for n, f in vars(Embedder).items() if callable(f) and not n.startswith("_")} - quiet
-    records = {"Box", "Point", "Mask", "Polygon", "Item", "ModelSpec", "Embedder", "Encoded", "Hit", "register_model"}
+    records = {
+        "Box",
+        "Point",
+        "Mask",
+        "Polygon",
+        "Item",
+        "ModelSpec",
+        "Embedder",
+        "Encoded",
+        "RankHit",
+        "register_model",
+    }
     records |= {"DocumentPage", "Excerpt", "Waveform", "Reranker", "RerankerSpec", "register_reranker"}
     errors = {n for n in zoo.__all__ if n.endswith("Error")}
     public = {n for n in zoo.__all__ if callable(getattr(zoo, n))} - records - errors

@@ -48,18 +48,18 @@ def inputs(model: zoo.Embedder) -> list[list]:
     images = [make_image(0), make_image(1, 200, 50), make_image(2, 30, 170)]
     found = [some for modality, some in (("text", TEXTS), ("image", images)) if modality in model.spec.modalities]
     video = np.stack([np.asarray(make_image(seed)) for seed in range(4)])
-    if any(tower.encoder.reads == {"video"} for tower in model.towers):
+    if any(tower.encoder.modalities == {"video"} for tower in model.towers):
         found += [[zoo.Item(video=video), zoo.Item(video=video[:1]), zoo.Item(video=video[::-1])]]
-    if any(tower.encoder.reads == {"audio"} for tower in model.towers):
+    if any(tower.encoder.modalities == {"audio"} for tower in model.towers):
         found += [[make_audio(0, 0.4), make_audio(1, 1.3), make_audio(2, 3.1)]]
-    if any(tower.encoder.reads >= {"audio", "video"} for tower in model.towers) and model.spec.format is None:
+    if any(tower.encoder.modalities >= {"audio", "video"} for tower in model.towers) and model.spec.format is None:
         waves = [zoo.Waveform(np.sin(np.arange(n) / 9).astype(np.float32), 16_000) for n in (9_000, 4_321)]
         kinds = {"audio": waves[0]}, {"video": video[:3]}, {"audio": waves[1], "video": video}
         fused = {"audio": waves[0], "text": TEXTS[0]}, {"video": video, "text": TEXTS[0]}
         found += [[zoo.Item(**parts) for parts in (*kinds, *fused) if model.towers[0].encoder.takes(frozenset(parts))]]
     if model.spec.format is not None:
         both = [zoo.Item(text=text, image=image) for text, image in zip(TEXTS, images, strict=False)]
-        mixed = model.spec.format.mixed and {"text", "image"} <= model.towers[0].encoder.reads
+        mixed = model.spec.format.mixed and {"text", "image"} <= model.towers[0].encoder.modalities
         found += [both] if mixed else []
         found += [[zoo.Item(video=video), zoo.Item(video=video[:1])]] if "video" in model.spec.modalities else []
         waves = [zoo.Waveform(np.sin(np.arange(n) / 9).astype(np.float32), 16_000) for n in (9_000, 16_000, 4_321)]
@@ -293,15 +293,15 @@ def test_shape_is_as_stated(name):
         model = zoo.build_model(name)
     with torch.device("meta"), torch.no_grad():
         assert model.spec.to_dict() == spec.to_dict()
-        assert frozenset().union(*(tower.encoder.reads for tower in model.towers)) == spec.modalities
+        assert frozenset().union(*(tower.encoder.modalities for tower in model.towers)) == spec.modalities
         assert sum(p.numel() for p in model.parameters()) == pytest.approx(spec.params, rel=0.01)
         for tower in model.towers:
             encoder = tower.encoder
-            if encoder.reads == {"image"}:
+            if encoder.modalities == {"image"}:
                 assert encoder.transform.size == (spec.image_size, spec.image_size)
                 pixels = torch.zeros(2, 3, *encoder.transform.size, dtype=torch.uint8)
                 assert tower({"pixels": pixels}).shape == (2, spec.dim)
-            elif encoder.reads == {"video"}:
+            elif encoder.modalities == {"video"}:
                 assert encoder.transform.size == (spec.image_size, spec.image_size)
                 frames = torch.zeros(1, encoder.frames, 3, *encoder.transform.size, dtype=torch.uint8)
                 assert tower({"frames": frames}).shape == (1, spec.dim)

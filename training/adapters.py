@@ -263,7 +263,7 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
     folder = Path(folder)
     parts: dict[str, int] = {}
     for position in adapted:
-        reads = "+".join(sorted(model.towers[position].encoder.reads))
+        reads = "+".join(sorted(model.towers[position].encoder.modalities))
         parts["." if len(adapted) == 1 else f"{reads}-{position}" if reads in parts else reads] = position
     for part, position in parts.items():
         backbone = adapted[position]

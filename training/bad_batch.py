@@ -18,12 +18,12 @@ from .gather import world
 from .run import Run
 
 
-def save_offender(folder: Path, run: Run, batch: TrainBatch, pairs: Sequence[Pair] | PairTable) -> Path:
-    """Writes `offender/step-<n>/` with what the model read (safetensors) and `pairs.json` with where it came from."""
+def save_bad_batch(folder: Path, run: Run, batch: TrainBatch, pairs: Sequence[Pair] | PairTable) -> Path:
+    """Writes `bad_batch/step-<n>/` with what the model read (safetensors) and `pairs.json` with where it came from."""
     reads = [read.value if read.vector is None else read.vector for read in (*batch.queries, *batch.targets)]
     state = {"reads": [_plain(read) for read in reads], "extras": dict(batch.extras), "rows": list(batch.rows)}
     rank, processes = world()
-    where = save_checkpoint(folder / "offender" / (f"process-{rank}" if processes > 1 else ""), run.step, state)
+    where = save_checkpoint(folder / "bad_batch" / (f"process-{rank}" if processes > 1 else ""), run.step, state)
     facts = [{"row": row, "from": place_of(pairs, row), **_words(pairs[row])} for row in batch.rows]
     write_json(where / "pairs.json", {"step": run.step, "loss": run.recipe.loss, "pairs": facts})
     return where

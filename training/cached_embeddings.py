@@ -66,7 +66,7 @@ def frozen_vectors(
         return caches
     views = Views(recipe)
     for position in frozen_towers(model):
-        changed = model.readers[position].encoder.reads & views.augmentation.modalities
+        changed = model.routes[position].encoder.modalities & views.augmentation.modalities
         if changed and not views.count:
             continue
         cache = VectorCache.for_towers(folder / FOLDER / f"tower{position}", model, [position])
@@ -99,14 +99,14 @@ class LoneHead(NamedTuple):
 def lone_heads(model: Embedder) -> dict[int, LoneHead]:
     """Readers of which the head alone learns, by position."""
     found: dict[int, LoneHead] = {}
-    for position, reader in enumerate(model.readers):
+    for position, reader in enumerate(model.routes):
         tower = reader.headed_by
         if tower is None or model.spec.similarity == "maxsim":
             continue
         still = not any(p.requires_grad for part in (tower.encoder, tower.pooler) for p in part.parameters())
         if still and any(p.requires_grad for p in tower.head.parameters()):
             below = without_head(model, tower)
-            mine = next(one for one in below.readers if one.encoder.reads == reader.encoder.reads)
+            mine = next(one for one in below.routes if one.encoder.modalities == reader.encoder.modalities)
             found[position] = LoneHead(tower, below, mine)
     return found
 
@@ -132,10 +132,10 @@ def pooled_vectors(
         return caches
     views = Views(recipe)
     for position, (_, below, reader) in lone_heads(model).items():
-        changed = reader.encoder.reads & views.augmentation.modalities
+        changed = reader.encoder.modalities & views.augmentation.modalities
         if changed and not views.count:
             continue
-        cache = VectorCache.for_towers(folder / FOLDER / f"pooled{position}", below, [below.readers.index(reader)])
+        cache = VectorCache.for_towers(folder / FOLDER / f"pooled{position}", below, [below.routes.index(reader)])
         _fill(
             cache,
             below,
@@ -220,11 +220,11 @@ def _items(
     for row in rows:
         try:
             pair = pairs[row]
-            for item in (pair.query,) if side == 0 else (pair.positive, *pair.also, *pair.negatives):
-                encoder = model.readers[model.place(item)].encoder
-                if position is None or model.place(item) == position:
+            for item in (pair.query,) if side == 0 else (pair.positive, *pair.extra_positives, *pair.negatives):
+                encoder = model.routes[model.route_index(item)].encoder
+                if position is None or model.route_index(item) == position:
                     yield item
                 else:  # of a fused item the part that this tower reads
-                    yield from (part for part in encoder.parts(item) if model.place(part) == position)
+                    yield from (part for part in encoder.parts(item) if model.route_index(part) == position)
         except InputError:
             continue

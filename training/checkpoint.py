@@ -23,7 +23,7 @@ from zoo.strangers.folders import Place, sync
 from .errors import DamagedRunError
 
 DONE, TENSORS, STATE = "DONE", "state.safetensors", "state.json"
-PAIRS = "pairs.json"  # beside the batch of `save_offender`
+PAIRS = "pairs.json"  # beside the batch of `save_bad_batch`
 _NAME = re.compile(r"step-\d{8,15}")
 _WRITING = re.compile(r"\.writing-\d{8,15}")
 _LARGEST_STATE = 2**26  # bytes; a name and a number for each of a hundred thousand tensors

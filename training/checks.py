@@ -79,10 +79,10 @@ def check_run(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
             f"the loss {type(loss).__name__} reads {', '.join(unknown)}, which no batch has; there are "
             f"{', '.join(sorted(_NAMES))} (query_groups and target_groups have become right)"
         )
-    several = next((pair for pair in sample if pair.also), None)
+    several = next((pair for pair in sample if pair.extra_positives), None)
     if "teacher_scores" in loss.reads and several is not None:
         raise PairsError(
-            f"{several.where or 'a pair'} has {1 + len(several.also)} positives, and the loss {recipe.loss} reads "
+            f"{several.where or 'a pair'} has {1 + len(several.extra_positives)} positives, and the loss {recipe.loss} reads "
             "teacher_scores, which are of the first alone; give each positive a row of its own, with its scores"
         )
     have = {"right", "empty", "ignore", "progress"}

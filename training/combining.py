@@ -54,7 +54,7 @@ def set_region_rule(model: Embedder, stages: Sequence[Recipe]) -> None:
     if not rules[0]:
         return
     model.region_rule = rules[0]
-    if not any(isinstance(reader, RegionTower) for reader in model.readers):
+    if not any(isinstance(reader, RegionTower) for reader in model.routes):
         raise RecipeError(f"{model.spec.name} reads regions by itself, so that no rule is followed; leave region out")
 
 

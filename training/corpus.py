@@ -1,4 +1,4 @@
-"""Catalogue: every distinct query and document of some pairs, by the place where it is read."""
+"""PairCorpus: every distinct query and document of some pairs, by the place where it is read."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from .rows import GoodRows
 CORPUS = "corpus, item"  # how places begin that are in no pair
 
 
-class Catalogue:
+class PairCorpus:
     """Every distinct query and document once, by place: items are read when needed, never kept.
 
     A place is (row, slot): slot -1 is the row's query, 0 its positive, then its negatives; row -1 means the corpus.
@@ -103,11 +103,11 @@ def _number(content: int, place: tuple[int, int], ids: dict[int, int], places: l
 class Items(Sequence):
     """Items at some places, read when asked for."""
 
-    def __init__(self, places: list[tuple[int, int]], catalogue: Catalogue) -> None:
-        self.places, self.catalogue = places, catalogue
+    def __init__(self, places: list[tuple[int, int]], pair_corpus: PairCorpus) -> None:
+        self.places, self.pair_corpus = places, pair_corpus
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, number: int) -> Item:
-        return self.catalogue.item(self.places[number])
+        return self.pair_corpus.item(self.places[number])

@@ -249,7 +249,7 @@ class PairFeed:
         if not pair.negatives:
             found = [*(pair.teacher_scores or (0.0,))][:1]  # of a positive alone they rank nothing
         elif len(pair.teacher_scores) == 1 + len(pair.negatives):
-            count = 1 + len(pair.also)
+            count = 1 + len(pair.extra_positives)
             found = [pair.teacher_scores[0], *(pair.teacher_scores[slot - count] for slot in chosen if slot > count)]
         else:
             return None
@@ -273,18 +273,18 @@ class PairFeed:
 
     def _known_pooled(self, item: Item, side: bool, view: int) -> Read | None:
         """A view of an item of which the head reads what is known; None for others."""
-        if not self.pooled or (cache := self.pooled.get(position := self.model.place(item))) is None:
+        if not self.pooled or (cache := self.pooled.get(position := self.model.route_index(item))) is None:
             return None
         found = cache.vector(self.views.key(item, self.prefixes[side], view))
         return None if found is None else Read(position, pooled=found)
 
     def _read(self, item: Item, prefix: str, seed: tuple[int, ...], view: int) -> Read:
-        position = self.model.place(item)
+        position = self.model.route_index(item)
         if (cache := self.vectors.get(position)) is not None:
             found = cache.vector(self.views.key(item, prefix, view))
             if found is not None:
                 return Read(position, vector=found)
-        encoder = self.model.readers[position].encoder
+        encoder = self.model.routes[position].encoder
         if parts := encoder.parts(item):
             seeds = [(*seed, i) for i in range(len(parts))]
             reads = [self._read(p, prefix, own, self.views.draw(p, own)) for p, own in zip(parts, seeds, strict=True)]

@@ -27,7 +27,7 @@ class Read(NamedTuple):
     """One item ready for its tower.
 
     Attributes:
-        tower: position of the tower in the model's `readers`. value: what its encoder's `read` gave.
+        tower: position of the tower in the model's `routes`. value: what its encoder's `prepare_item` gave.
         vector: the finished embedding `(dim,)` where the tower does not learn and it is known; `value` is None then.
         pooled: what the head reads `(width,)` where it alone learns and that is known; `value` is None then too.
         empty: whether it only stands for a place without an item, whose vector nobody looks at: it is 0, and no forward
@@ -75,7 +75,7 @@ class CachedEmbeddings:
         # The longest first: those that follow fit into the memory that they leave.
         self.chunks = list(_chunks(model, reads, micro_batch, even))[::-1]
         self.kept: list[Tensor | None] = [None] * len(self.chunks)
-        readers = model.readers
+        readers = model.routes
         learning = [i for i, chunk in enumerate(self.chunks) if _learns(readers[chunk.tower])]
         # While the loss is computed nothing else lies in memory: the last chunk keeps its activations for nothing.
         keep = set(learning if micro_batch is None else learning[-1:])
@@ -102,7 +102,7 @@ class CachedEmbeddings:
 
     def _forward(self, number: int, *, with_grad: bool, first: bool) -> Tensor:
         chunk = self.chunks[number]
-        encoder = self.model.readers[chunk.tower].encoder
+        encoder = self.model.routes[chunk.tower].encoder
         collated = {POOLED: torch.stack(chunk.values)} if chunk.pooled else encoder.collate(chunk.values)
         batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
         torch.manual_seed(self.seed + _STRIDE * (number + 1))
@@ -136,7 +136,7 @@ def _learns(tower: nn.Module) -> bool:
 
 def _chunks(model: Embedder, reads: Sequence[Read], micro_batch: int | None, even: bool) -> Iterator[_Chunk]:
     """Reads of one tower and of similar length together."""
-    for position, tower in enumerate(model.readers):
+    for position, tower in enumerate(model.routes):
         if known := [
             (i, read.pooled)
             for i, read in enumerate(reads)

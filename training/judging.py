@@ -1,4 +1,4 @@
-"""Judge: held-out pairs are ranked while a stage is trained; the best weights are kept, and it may be stopped early."""
+"""RerankerFormat: held-out pairs are ranked while a stage is trained; the best weights are kept, and it may be stopped early."""
 
 import json
 import math
@@ -73,7 +73,7 @@ def plan(recipe: Recipe, count: int, *, partly: bool = False, processes: int = 1
 
 def learns_in_part(model: Embedder) -> bool:
     """Whether a tower that learns has weights that stand still."""
-    learning = [[p.requires_grad for p in reader.parameters()] for reader in model.readers]
+    learning = [[p.requires_grad for p in reader.parameters()] for reader in model.routes]
     return any(any(some) and not all(some) for some in learning)
 
 
@@ -90,7 +90,7 @@ def check_evaluations(stages: Sequence[Recipe], scoring: Scoring) -> None:
             )
 
 
-class Judge:
+class RerankerFormat:
     """Of one stage. Nothing of it moves the training: its bits are those of a run without.
 
     Its state is the lines of evaluations.jsonl up to the run's step: a resumed run drops later ones and has them again.
@@ -260,7 +260,7 @@ class HeldOutEncoder:
     ) -> Iterator[Encoded]:
         """One `Encoded` for each item, in order; arguments as those of `encode_stream`."""
         prefix = self.run.model.prompt_text(prompt, prompt_name)
-        pace = Pace([reader.encoder for reader in self.run.model.readers])
+        pace = Pace([reader.encoder for reader in self.run.model.routes])
         with ThreadPoolExecutor(4, thread_name_prefix="zoo-held-out") as pool:
             for window in windows(items, pace, clock=lambda: 0.0):  # cut by the items alone: the same every time
                 mine = [entry for chunk in window.chunks for entry in chunk]
@@ -276,7 +276,7 @@ class HeldOutEncoder:
                 found[place] = Encoded(indices[place], None, value.at(indices[place]))
             elif (tower, key) in self.known:
                 found[place] = Encoded(indices[place], self.known[tower, key], None)
-        for position, reader in enumerate(self.run.model.readers):
+        for position, reader in enumerate(self.run.model.routes):
             new = [(i, value) for i, (tower, _, value) in enumerate(reads) if tower == position and found[i] is None]
             if position in self.heads:
                 chunks = self._headed(position, [(i, reads[i][1], value) for i, value in new])
@@ -305,12 +305,12 @@ class HeldOutEncoder:
         """Tower, key and what its encoder read, or the error in its place; threads."""
         try:
             model = self.run.model
-            position, key = model.place(item), item_key(item, prefix)
+            position, key = model.route_index(item), item_key(item, prefix)
             if (position, key) in self.known or (position, key) in self.pooled:
                 return position, key, None
-            encoder = model.readers[position].encoder
+            encoder = model.routes[position].encoder
             if item.modalities == {"text"} or item.parts:
-                return position, key, encoder.read_prompted(item, prefix)
+                return position, key, encoder.prepare_prompted(item, prefix)
             return position, key, self.reads.read(encoder, encoder.prompted(item, prefix))
         except InputError as error:
             return -1, b"", error
@@ -324,7 +324,7 @@ class HeldOutEncoder:
         head = self.heads.get(position)
         try:
             known = head is not None and not below
-            encoder = self.run.model.readers[position].encoder
+            encoder = self.run.model.routes[position].encoder
             collated = {POOLED: torch.stack(values)} if known else encoder.collate(values)
             batch = {name: tensor.to(self.run.model.device) for name, tensor in collated.items()}
             return (self.run.embed_below(head.reader, batch) if below else self.run.embed(position, batch)).cpu()

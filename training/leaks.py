@@ -67,7 +67,9 @@ def one_by_one(pairs: Sequence[Pair] | PairTable) -> tuple[list[Pair], list[str]
         except InputError as error:
             unread.append(str(error))
             continue
-        found += [replace(pair, positive=answer, also=()) for answer in (pair.positive, *pair.also)]
+        found += [
+            replace(pair, positive=answer, extra_positives=()) for answer in (pair.positive, *pair.extra_positives)
+        ]
     return found, unread
 
 

@@ -39,7 +39,7 @@ def lone_items(model: Embedder, answers: Answers, sampler: BatchSampler, recipe:
             for number in _trained(answers, row, negatives)
         )
         lone.update(place for place in norms if items[place] == 1)
-    told = [f"{'+'.join(sorted(norms[p].encoder.reads))} in {count:,}" for p, count in sorted(lone.items())]
+    told = [f"{'+'.join(sorted(norms[p].encoder.modalities))} in {count:,}" for p, count in sorted(lone.items())]
     if not told:
         return ""
     return (
@@ -56,4 +56,4 @@ def _trained(answers: Answers, row: int, negatives: int) -> list[int]:
 
 def _place(model: Embedder, modalities: frozenset[str]) -> int | None:
     """The tower that reads them; None for what is fused of several."""
-    return next((place for place, tower in enumerate(model.towers) if modalities <= tower.encoder.reads), None)
+    return next((place for place, tower in enumerate(model.towers) if modalities <= tower.encoder.modalities), None)

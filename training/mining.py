@@ -16,7 +16,7 @@ from zoo.spec import need_one_vector
 from zoo.tables.names import MINED
 from zoo.tables.pairs import Pair, PairTable
 
-from .corpus import CORPUS, Catalogue, Items, row_of
+from .corpus import CORPUS, Items, PairCorpus, row_of
 from .errors import MiningError
 from .rows import check_limit, set_aside
 from .vector_cache import VectorCache, fill_cache
@@ -140,20 +140,20 @@ class MinedPairs:
     scores_column = MINED
 
     def __init__(
-        self, catalogue: "Catalogue", rows: Tensor, chosen: Tensor, scores: Tensor, report: MiningReport
+        self, pair_corpus: "PairCorpus", rows: Tensor, chosen: Tensor, scores: Tensor, report: MiningReport
     ) -> None:
-        self._catalogue, self._chosen, self._scores, self._own = catalogue, chosen, scores, rows.numpy()
-        self.rows, self.report = catalogue.pairs.rows[self._own], report
-        self.datasets, self.names = catalogue.datasets.numpy()[self._own], catalogue.names
+        self._pair_corpus, self._chosen, self._scores, self._own = pair_corpus, chosen, scores, rows.numpy()
+        self.rows, self.report = pair_corpus.pairs.rows[self._own], report
+        self.datasets, self.names = pair_corpus.datasets.numpy()[self._own], pair_corpus.names
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, row: int) -> Pair:
         found = self._chosen[row]
-        pair = self._catalogue.pairs[int(self._own[row])]
+        pair = self._pair_corpus.pairs[int(self._own[row])]
         words = pair.positive.instruction
-        documents = [self._catalogue.document(int(i)) for i in found[found >= 0]]
+        documents = [self._pair_corpus.document(int(i)) for i in found[found >= 0]]
         negatives = tuple(d if d.instruction == words else replace(d, instruction=words) for d in documents)
         scores = self._scores[row][: 1 + len(negatives)].tolist()
         return replace(pair, negatives=negatives, teacher_scores=tuple(scores))
@@ -206,30 +206,30 @@ def mine(
 
         reranker = load_reranker(reranker, device=teacher.device)
     pairs = set_aside(pairs, max_bad, progress=progress)
-    catalogue = Catalogue(pairs, corpus)
-    report = MiningReport(pairs=pairs.inputs, documents=len(catalogue.documents), bad=list(pairs.bad.items()))
-    queries = _embed(catalogue.queries, teacher, "query", catalogue, report, cache, progress)
-    documents = _embed(catalogue.documents, teacher, "document", catalogue, report, cache, progress)
+    pair_corpus = PairCorpus(pairs, corpus)
+    report = MiningReport(pairs=pairs.inputs, documents=len(pair_corpus.documents), bad=list(pairs.bad.items()))
+    queries = _embed(pair_corpus.queries, teacher, "query", pair_corpus, report, cache, progress)
+    documents = _embed(pair_corpus.documents, teacher, "document", pair_corpus, report, cache, progress)
     check_limit(
         {row_of(place): why for place, why in report.bad if not place.startswith(CORPUS)}, max_bad, pairs.inputs
     )
-    good = queries.isfinite().all(1)[catalogue.query_of] & documents.isfinite().all(1)[catalogue.positive_of]
+    good = queries.isfinite().all(1)[pair_corpus.query_of] & documents.isfinite().all(1)[pair_corpus.positive_of]
     rows = good.nonzero()[:, 0]
     if len(rows) == 0:
         raise MiningError(f"none of the {pairs.inputs} pairs can be embedded; the first: {': '.join(report.bad[0])}")
-    if len(catalogue.documents) <= chosen_by.ranks[0] + chosen_by.negatives:
+    if len(pair_corpus.documents) <= chosen_by.ranks[0] + chosen_by.negatives:
         raise MiningError(
-            f"{len(catalogue.documents)} distinct candidates are too few for {chosen_by.negatives} negatives a pair "
+            f"{len(pair_corpus.documents)} distinct candidates are too few for {chosen_by.negatives} negatives a pair "
             f"from rank {chosen_by.ranks[0]} on; ask for fewer or nearer ones, or pass corpus="
         )
-    found = _search(rows, queries, documents, catalogue, chosen_by, teacher.device, progress)
+    found = _search(rows, queries, documents, pair_corpus, chosen_by, teacher.device, progress)
     if chosen_by.keep_positive_rank is not None:
         near = found.rank <= chosen_by.keep_positive_rank
         report.far_positives = int((~near).sum())
         found = found.at(near)
     if reranker is not None:
-        found = _rerank(found, catalogue, reranker if hasattr(reranker, "score") else CrossEncoderReranker(reranker))
-    return _choose(found, catalogue, chosen_by, report)
+        found = _rerank(found, pair_corpus, reranker if hasattr(reranker, "score") else CrossEncoderReranker(reranker))
+    return _choose(found, pair_corpus, chosen_by, report)
 
 
 # ------------------------------------------------------------------------------------------------ what is near
@@ -239,13 +239,13 @@ def _embed(
     places: list[tuple[int, int]],
     teacher: Embedder,
     role: Literal["query", "document"],
-    catalogue: Catalogue,
+    pair_corpus: PairCorpus,
     report: MiningReport,
     cache: Path | None,
     progress: bool | None,
 ) -> Tensor:
     """Vectors `(n, dim)`, NaN where an item cannot be embedded."""
-    items, asked = Items(places, catalogue), teacher.for_role(role)
+    items, asked = Items(places, pair_corpus), teacher.for_role(role)
     vectors = torch.full((len(items), teacher.spec.dim), torch.nan)
     errors: dict[int, InputError] = {}
     if cache is not None:
@@ -262,7 +262,7 @@ def _embed(
                 errors[number] = error
     for number, error in sorted(errors.items()):
         error.index = None  # the number among the distinct items tells nobody anything
-        report.bad.append((catalogue.where(places[number]), str(error)))
+        report.bad.append((pair_corpus.where(places[number]), str(error)))
     return vectors
 
 
@@ -304,7 +304,7 @@ def _search(
     rows: Tensor,
     queries: Tensor,
     documents: Tensor,
-    catalogue: Catalogue,
+    pair_corpus: PairCorpus,
     rules: Rules,
     device: torch.device,
     progress: bool | None,
@@ -313,31 +313,31 @@ def _search(
     from tqdm import tqdm
 
     bad = ~documents.isfinite().all(1)
-    kinds = catalogue.document_kinds if rules.same_kind else torch.zeros_like(catalogue.document_kinds)
+    kinds = pair_corpus.document_kinds if rules.same_kind else torch.zeros_like(pair_corpus.document_kinds)
     kinds = kinds.masked_fill(bad, -1).to(device)
     mixed = bool((kinds != kinds[0]).any())
     columns = documents.masked_fill(bad[:, None], 0.0).to(device)
     first, last = (min(rank, len(columns)) for rank in rules.ranks)
     depth = min(len(columns), max(last, _SPREAD if rules.adaptive else 0))
-    found = _Found.empty(rows, last - first, len(catalogue.names) if rules.threshold else 0)
+    found = _Found.empty(rows, last - first, len(pair_corpus.names) if rules.threshold else 0)
     step = min(len(rows), max(1, _BLOCK_ENTRIES // len(columns)))
     buffer = torch.empty(step, len(columns), device=device)  # one for all blocks: fresh ones would scatter the heap
     disable = None if progress is None else not progress
     with tqdm(total=len(rows), desc="search", unit=" queries", disable=disable, delay=0 if progress else 2) as bar:
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            positives = catalogue.positive_of[rows[part]].to(device)
-            mine = queries[catalogue.query_of[rows[part]]].to(device)
+            positives = pair_corpus.positive_of[rows[part]].to(device)
+            mine = queries[pair_corpus.query_of[rows[part]]].to(device)
             scores = torch.mm(mine, columns.T, out=buffer[: len(mine)])
             positive = scores.gather(1, positives[:, None])
             if mixed:
                 scores.masked_fill_(kinds[None] != kinds[positives][:, None], -torch.inf)
-            lines, own = catalogue.own(rows[part])
+            lines, own = pair_corpus.own(rows[part])
             scores[lines.to(device), own.to(device)] = -torch.inf
             if rules.keep_positive_rank is not None:
                 found.rank[part] = 1 + (scores >= positive).count_nonzero(dim=1).cpu()  # ties count against it
             if rules.threshold is not None:
-                _count(scores, catalogue.datasets[rows[part]], found.cross)
+                _count(scores, pair_corpus.datasets[rows[part]], found.cross)
             best = scores.topk(depth, dim=1)
             found.positive[part] = positive[:, 0].cpu()
             found.spread[part] = _spread(best.values[:, :_SPREAD], positive).cpu()
@@ -363,7 +363,7 @@ def _spread(scores: Tensor, positive: Tensor) -> Tensor:
     return (variance.sqrt() / positive[:, 0].abs().clamp(min=1e-6)).clamp(0, 1)
 
 
-def _rerank(found: _Found, catalogue: Catalogue, reranker: Reranker) -> _Found:
+def _rerank(found: _Found, pair_corpus: PairCorpus, reranker: Reranker) -> _Found:
     """The same candidates with the reranker's scores, best first."""
     positive, scores = torch.empty_like(found.positive), found.scores.clone()
     step = max(1, _RERANKED // (1 + scores.shape[1]))
@@ -372,11 +372,11 @@ def _rerank(found: _Found, catalogue: Catalogue, reranker: Reranker) -> _Found:
         asked, places = [], []
         for line in lines:
             row = int(found.rows[line])
-            query = catalogue.pairs[row].query
-            asked.append((query, catalogue.document(int(catalogue.positive_of[row]))))
+            query = pair_corpus.pairs[row].query
+            asked.append((query, pair_corpus.document(int(pair_corpus.positive_of[row]))))
             places.append((line, -1))
             for column in (scores[line] > -torch.inf).nonzero()[:, 0].tolist():
-                asked.append((query, catalogue.document(int(found.documents[line, column]))))
+                asked.append((query, pair_corpus.document(int(found.documents[line, column]))))
                 places.append((line, column))
         for (line, column), score in zip(places, reranker.score(asked).tolist(), strict=True):
             if column < 0:
@@ -406,9 +406,9 @@ def f1_threshold(positives: Tensor, others: Tensor, counts: Tensor | None = None
     return float(values[f1.where(last_of_equals, -1.0).argmax()])
 
 
-def _thresholds(found: _Found, catalogue: Catalogue, report: MiningReport) -> Tensor:
+def _thresholds(found: _Found, pair_corpus: PairCorpus, report: MiningReport) -> Tensor:
     """`(n, 1)`: the best F1 threshold of each pair's data set."""
-    numbers, names = catalogue.datasets[found.rows], catalogue.names
+    numbers, names = pair_corpus.datasets[found.rows], pair_corpus.names
     limits = torch.empty(len(numbers), 1)
     edges = torch.linspace(-1, 1, _BINS + 1)[:-1]
     for number in numbers.unique().tolist():
@@ -422,7 +422,7 @@ def _thresholds(found: _Found, catalogue: Catalogue, report: MiningReport) -> Te
     return limits
 
 
-def _choose(found: _Found, catalogue: Catalogue, rules: Rules, report: MiningReport) -> MinedPairs:
+def _choose(found: _Found, pair_corpus: PairCorpus, rules: Rules, report: MiningReport) -> MinedPairs:
     """Applies the filters one after the other, and picks of what is left."""
     scores, positive = found.scores.clone(), found.positive[:, None]
     filters: dict[str, Tensor] = {}
@@ -439,7 +439,7 @@ def _choose(found: _Found, catalogue: Catalogue, rules: Rules, report: MiningRep
     if rules.min_score is not None:
         filters["min score"] = scores < rules.min_score
     if rules.threshold is not None:
-        filters["f1 threshold"] = scores >= _thresholds(found, catalogue, report)
+        filters["f1 threshold"] = scores >= _thresholds(found, pair_corpus, report)
     report.candidates = int((scores > -torch.inf).sum())
     for name, gone in filters.items():
         report.removed[name] = int((gone & (scores > -torch.inf)).sum())
@@ -460,7 +460,7 @@ def _choose(found: _Found, catalogue: Catalogue, rules: Rules, report: MiningRep
     if rules.too_few != "keep":
         rows, chosen, scores = rows[~short], chosen[~short], scores[~short]
     report.kept, report.without = len(rows), int((chosen < 0).all(1).sum())
-    return MinedPairs(catalogue, rows, chosen, scores, report)
+    return MinedPairs(pair_corpus, rows, chosen, scores, report)
 
 
 def _repeat(chosen: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

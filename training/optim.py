@@ -52,7 +52,7 @@ def short_name(model: Embedder, name: str) -> str:
     position, _, rest = rest.partition(".")
     if root != "towers" or not position:
         return name
-    reads = sorted(model.towers[int(position)].encoder.reads)
+    reads = sorted(model.towers[int(position)].encoder.modalities)
     mine = [modality for modality in reads if _tower(model, modality) == int(position)]
     return ".".join(filter(None, (mine[0], rest))) if mine else name
 
@@ -67,11 +67,11 @@ def freeze(model: Embedder, patterns: Iterable[str]) -> None:
 
 def frozen_towers(model: Embedder) -> tuple[int, ...]:
     """Positions of the readers (towers, fusion) in which nothing learns: their embeddings never change."""
-    return tuple(i for i, t in enumerate(model.readers) if not any(p.requires_grad for p in t.parameters()))
+    return tuple(i for i, t in enumerate(model.routes) if not any(p.requires_grad for p in t.parameters()))
 
 
 def _tower(model: Embedder, modality: str) -> int | None:
-    return next((i for i, tower in enumerate(model.towers) if modality in tower.encoder.reads), None)
+    return next((i for i, tower in enumerate(model.towers) if modality in tower.encoder.modalities), None)
 
 
 def _modules(model: Embedder) -> list[str]:

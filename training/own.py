@@ -24,7 +24,7 @@ MOST_STEPS = 10**12
 # At the top of a folder; what else lies there is somebody else's and left alone.
 _OWN = re.compile(
     r"recipe\.json|data\.json|metrics\.jsonl|scores\.json|evaluations\.jsonl|timing\.json|results\.json|skipped.*\.jsonl|"
-    r"readme\.md|report\.(md|html)|\.running|checkpoints|best|offender|report|adapter|vectors|text|logs|stage-.*"
+    r"readme\.md|report\.(md|html)|\.running|checkpoints|best|bad_batch|offender|report|adapter|vectors|text|logs|stage-.*"
 )
 
 

@@ -26,13 +26,13 @@ class ReadCache:
         self._lock = threading.Lock()
 
     def read(self, encoder: Encoder, item: Item) -> Any:
-        """`encoder.read(item)`, or what it gave before; not to be changed in place. Errors are not kept."""
+        """`encoder.prepare_item(item)`, or what it gave before; not to be changed in place. Errors are not kept."""
         key = (encoder, item_key(item))
         with self._lock:
             if key in self._reads:
                 self._reads.move_to_end(key)
                 return self._reads[key][0]
-        value = encoder.read(item)  # outside the lock: decoding is what the threads are for
+        value = encoder.prepare_item(item)  # outside the lock: decoding is what the threads are for
         size = _size(value) + sys.getsizeof(key)
         with self._lock:
             if key not in self._reads and size <= self.budget:

@@ -69,7 +69,7 @@ def set_aside(pairs: Sequence[Pair] | PairTable, max_bad: Any, *, progress: bool
             _check(pair)
         if pair.negatives and len(pair.teacher_scores) != 1 + len(pair.negatives):
             unscored.append(row)
-        if lost := [path for item in (*pair.also, *pair.negatives) for path in missing(item)]:
+        if lost := [path for item in (*pair.extra_positives, *pair.negatives) for path in missing(item)]:
             bad[pair.where or place_of(pairs, row)] = f"there is no file {lost[0]}; {WITHOUT_IT}"
 
     answers = answers_of(pairs, progress=progress, bad=note, look=look)

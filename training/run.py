@@ -67,7 +67,7 @@ class Encode(nn.Module):
 
     def forward(self, tower: int, batch: dict[str, Tensor], layers: tuple[int, ...]) -> Tensor:
         """Unit vectors `(b, dim)`, or those `(b, L, dim)` of the layers asked for before they are made unit length."""
-        reader = self.model.readers[tower]
+        reader = self.model.routes[tower]
         if POOLED in batch:
             return reader.headed_by.headed(batch[POOLED])
         return reader(batch, layers, norms=True) if layers else reader(batch)
@@ -294,7 +294,7 @@ class Run:
 
     def embed(self, tower: int, batch: dict[str, Tensor]) -> Tensor:
         """Vectors `(b, dim)` of a batch in evaluation mode, without a gradient; with sharded weights on all processes."""
-        with self.model.eval_mode.during_pass(self.model.readers[tower]), torch.no_grad():
+        with self.model.eval_mode.during_pass(self.model.routes[tower]), torch.no_grad():
             return self._encode(tower, batch, ()).float()
 
     def embed_below(self, reader: nn.Module, batch: dict[str, Tensor]) -> Tensor:

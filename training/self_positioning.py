@@ -72,7 +72,7 @@ class Probe:
                 continue
             self.tasks[name].append(tuple(reads))
             self.rows[name].append(len(told))
-            told.append(Row(pair.query, (pair.positive, *pair.also), group=pair.group))
+            told.append(Row(pair.query, (pair.positive, *pair.extra_positives), group=pair.group))
         self.answers = Answers(told)
         few = [name for name, rows in self.tasks.items() if len(rows) < 2]
         if few or not self.tasks:
@@ -130,16 +130,16 @@ def _spaced(numbers: np.ndarray, limit: int) -> list[int]:
 
 def _read(model: Embedder, item: Item, prefix: str) -> tuple[int, Any]:
     """(tower, read) of an item, its prompt before the text."""
-    place = model.place(item)
-    encoder = model.readers[place].encoder
-    return place, encoder.read(encoder.prompted(item, prefix))
+    place = model.route_index(item)
+    encoder = model.routes[place].encoder
+    return place, encoder.prepare_item(encoder.prompted(item, prefix))
 
 
 def _vectors(model: Embedder, reads: Sequence[tuple[int, Any]], tensors: Tensors) -> Tensor:
     """Embeddings `(n, dim)` with these parameters in place of the model's."""
     parts, places = [], []
     names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
-    for number, tower in enumerate(model.readers):
+    for number, tower in enumerate(model.routes):
         mine = [(place, read) for place, (position, read) in enumerate(reads) if position == number]
         # By identity: what fuses two towers has their parameters under names of its own.
         own = {n: tensors[names[id(t)]] for n, t in tower.state_dict(keep_vars=True).items() if names[id(t)] in tensors}

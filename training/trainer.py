@@ -16,7 +16,7 @@ from zoo.strangers.made import made_here
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 
 from . import sharding
-from .bad_batch import save_offender
+from .bad_batch import save_bad_batch
 from .cached_embeddings import Teacher, frozen_vectors, pooled_vectors, role_prefixes, teacher_vectors
 from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint
 from .checks import check_rows, check_run
@@ -26,7 +26,7 @@ from .dataloader import Feed, PairFeed
 from .errors import DivergedError, RecipeError, RecipeMismatchError
 from .finalize import conclude, hold_out, told_held_out, write_model
 from .gather import broadcast, say, wait_for_all, world
-from .judging import Judge, check_evaluations
+from .judging import RerankerFormat, check_evaluations
 from .leaks import check_held_out
 from .logs import Log, device_of, make_accelerator, start_trackers
 from .lone import lone_items
@@ -252,7 +252,7 @@ def _train_stage(
             for line in filter(None, (apart(model, processes), lone_items(model, feed.answers, feed.sampler, recipe))):
                 say(f"{recipe.name}: {line}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
-        judge = Judge(folder, run, recipe, scoring, log)
+        judge = RerankerFormat(folder, run, recipe, scoring, log)
         if not stop:
             judge.begin()
         begun = run.step
@@ -266,7 +266,7 @@ def _train_stage(
             try:
                 figures = run.advance(batch)
             except DivergedError as error:
-                where = save_offender(folder, run, batch, pairs)
+                where = save_bad_batch(folder, run, batch, pairs)
                 raise DivergedError(f"{error}; the batch is in {where}") from error
             log.step(figures, len(batch.queries) * processes, waited)
             judge.look()

@@ -25,7 +25,10 @@ def truncated(model: Embedder, pairs: Sequence[Pair] | PairTable, recipe: Recipe
     captions = not any("text" in pair.query.modalities for pair in sample)
     roles = {
         "queries": (0, [pair.query for pair in sample]),
-        "captions" if captions else "positives": (1, [item for p in sample for item in (p.positive, *p.also)]),
+        "captions" if captions else "positives": (
+            1,
+            [item for p in sample for item in (p.positive, *p.extra_positives)],
+        ),
         "negatives": (1, [item for pair in sample for item in pair.negatives]),
     }
     prefixes = role_prefixes(model, recipe)
@@ -48,7 +51,7 @@ def _line(model: Embedder, role: str, items: Sequence[Item], prefix: str) -> str
 
 def _cut(model: Embedder, item: Item, prefix: str) -> Cut | None:
     try:
-        encoder = model.readers[model.place(item)].encoder
+        encoder = model.routes[model.route_index(item)].encoder
         return encoder.cut(encoder.prompted(item, prefix))
     except InputError:
         return None  # the run sets it aside and lists it

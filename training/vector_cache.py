@@ -80,7 +80,7 @@ class VectorCache:
 
         Prompts are part of the keys; the weights of other towers, which may be learning, do not matter.
         """
-        whole = range(len(model.towers if is_default(model.fusion) else model.readers))
+        whole = range(len(model.towers if is_default(model.fusion) else model.routes))
         chosen = whole if towers is None else towers
         return cls(folder, tower_fingerprint(model, chosen), model.spec.dim, **options)
 
@@ -274,7 +274,7 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
     """What must agree for two vectors of these towers to be comparable; JSON-able. A sample of every weight is read."""
     digest = hashlib.sha256()
     for position in towers:
-        tower = model.readers[position]
+        tower = model.routes[position]
         facts = tower.encoder.hashed(getattr(tower, "pooler", None), model.spec)
         digest.update(json.dumps(facts, sort_keys=True).encode())
         for name, tensor in sorted(tower.state_dict().items()):
@@ -285,7 +285,7 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
     if not regions.is_default(model.region_rule):
         facts["region"] = regions.described(model.region_rule)
     if model.spec.similarity == "dot":
-        made_of = (part for position in towers for part in model.readers[position].modules() if isinstance(part, Tower))
+        made_of = (part for position in towers for part in model.routes[position].modules() if isinstance(part, Tower))
         facts |= {"similarity": "dot", "heads": heads_hash(made_of)}
     return facts
 

@@ -74,7 +74,7 @@ class Views:
         plain = item if unchanged else self.augmentation.item(item, seed)
         changed = encoder.prompted(plain, prefix)
         keep = decoded is not None and plain is item and item.modalities != {"text"}
-        value = decoded.read(encoder, changed) if keep else encoder.read(changed)
+        value = decoded.read(encoder, changed) if keep else encoder.prepare_item(changed)
         return value if unchanged else self.augmentation.read(value, item, seed)
 
 
@@ -93,13 +93,13 @@ def fill_views(
             found: dict[int, dict[bytes, Any]] = {}
             for key, (item, view) in missing.items():
                 try:
-                    position = model.place(item)
-                    value = views.read(model.readers[position].encoder, item, prefix, (), view)
+                    position = model.route_index(item)
+                    value = views.read(model.routes[position].encoder, item, prefix, (), view)
                 except InputError:  # met again, and said, by the feed
                     continue
                 found.setdefault(position, {})[key] = value
             for position, reads in found.items():
-                reader = model.readers[position]
+                reader = model.routes[position]
                 batch = reader.encoder.collate([*reads.values()])
                 cache.put([*reads], reader({name: part.to(model.device) for name, part in batch.items()}))
             bar.update(len(some))

@@ -14,7 +14,7 @@ from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.bulk import embed_dataset
-    from zoo.embedder import Embedder, Encoded, Hit
+    from zoo.embedder import Embedder, Encoded, RankHit
     from zoo.evaluation.inspecting import inspect_model
     from zoo.index import open_index
     from zoo.loading import load_model
@@ -34,13 +34,13 @@ __all__ = [
     "Embedder",
     "Encoded",
     "Excerpt",
-    "Hit",
     "InputError",
     "Item",
     "Mask",
     "ModelSpec",
     "Point",
     "Polygon",
+    "RankHit",
     "Reranker",
     "RerankerSpec",
     "Waveform",
@@ -65,7 +65,7 @@ __all__ = [
 _LAZY = {
     "Embedder": "zoo.embedder",
     "Encoded": "zoo.embedder",
-    "Hit": "zoo.embedder",
+    "RankHit": "zoo.embedder",
     "embed_dataset": "zoo.bulk",
     "inspect_model": "zoo.evaluation.inspecting",
     "load_model": "zoo.loading",

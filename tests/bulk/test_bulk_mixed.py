@@ -16,7 +16,7 @@ from tests.inputs.test_videos import avi, numbered
 from zoo.bulk import embed_dataset
 from zoo.cli import main
 from zoo.errors import ArgumentError, FilterError, SilentAudioError, TableError
-from zoo.index import Match, read_manifest
+from zoo.index import SearchHit, read_manifest
 from zoo.index.narrowing import check_kinds, narrowed
 from zoo.inputs.silence import is_silent, refuse_silence
 from zoo.shards.folder import ShardFolder
@@ -134,7 +134,7 @@ def test_moments_pages_and_whole_images_lie_in_one_folder(model, stuff, tmp_path
     assert report.kinds["video"] == 4
     inputs = inputs_of(out)
     read = {
-        name: document_of(Match(name, 0.0, found[name]["reference"], found[name]), inputs)
+        name: document_of(SearchHit(name, 0.0, found[name]["reference"], found[name]), inputs)
         for name in ("paper.pdf#2", "bell.wav#2", "clip.avi#3", "photo.png", "wide.md")
     }  # as a reranker reads them
     assert read["paper.pdf#2"].image == zoo.DocumentPage(stuff / "paper.pdf", 2)

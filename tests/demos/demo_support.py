@@ -64,9 +64,9 @@ class _Colours(Encoder):
 class ColourImages(_Colours):
     """Share of the pixels that each colour is nearest to."""
 
-    reads = frozenset({"image"})
+    modalities = frozenset({"image"})
 
-    def read(self, item: Item) -> torch.Tensor:
+    def prepare_item(self, item: Item) -> torch.Tensor:
         small = np.asarray(Image.fromarray(load_pixels(item.image)).resize((24, 24)), dtype=np.float32)
         nearest = np.square(small.reshape(-1, 1, 3) - PALETTE).sum(2).argmin(1)
         share = np.bincount(nearest, minlength=len(COLOURS)) / len(nearest)
@@ -76,9 +76,9 @@ class ColourImages(_Colours):
 class ColourWords(_Colours):
     """The colour names in a text."""
 
-    reads = frozenset({"text"})
+    modalities = frozenset({"text"})
 
-    def read(self, item: Item) -> torch.Tensor:
+    def prepare_item(self, item: Item) -> torch.Tensor:
         if not item.text.strip():
             raise EmptyTextError("the text is empty")
         if not item.text.isascii():
@@ -90,7 +90,7 @@ class ColourWords(_Colours):
 def colour_model(name: str = "colours", modalities: frozenset[str] = frozenset({"text", "image"})) -> Embedder:
     """The model; without "text" it reads images only."""
     spec = ModelSpec(name=name, modalities=modalities, dim=_Colours.width, license="apache-2.0")
-    encoders = [encoder() for encoder in (ColourImages, ColourWords) if encoder.reads <= modalities]
+    encoders = [encoder() for encoder in (ColourImages, ColourWords) if encoder.modalities <= modalities]
     return Embedder(spec, [Tower(encoder, Cls(), Identity()) for encoder in encoders]).eval()
 
 

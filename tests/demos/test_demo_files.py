@@ -31,15 +31,15 @@ from zoo.spec import ModelSpec  # noqa: E402
 class ColourVideos(ColourImages):
     """The colours of a video's first frame."""
 
-    reads = frozenset({"video"})
+    modalities = frozenset({"video"})
 
-    def read(self, item: Item) -> torch.Tensor:
+    def prepare_item(self, item: Item) -> torch.Tensor:
         return super().read(Item(image=load_video(item.video, frames=1).frames[0]))
 
 
 def model_of(*encoders: type) -> Embedder:
     """One tower for each encoder."""
-    reads = frozenset().union(*(encoder.reads for encoder in encoders))
+    reads = frozenset().union(*(encoder.modalities for encoder in encoders))
     spec = ModelSpec(name="colours", modalities=reads, dim=ColourImages.width, license="apache-2.0")
     return Embedder(spec, [Tower(encoder(), Cls(), Identity()) for encoder in encoders]).eval()
 

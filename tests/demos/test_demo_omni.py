@@ -56,19 +56,19 @@ TONES = {name: 200.0 * 2**place for place, name in enumerate(("red", "green", "b
 class ColourClips(ColourImages):
     """The colours of a clip's middle frame."""
 
-    reads = frozenset({"video"})
+    modalities = frozenset({"video"})
 
-    def read(self, item: Item) -> torch.Tensor:
+    def prepare_item(self, item: Item) -> torch.Tensor:
         return super().read(Item(image=load_video(item.video, frames=3).frames[1]))
 
 
 class ColourTones(ColourImages):
     """A tone's colour, by its pitch."""
 
-    reads = frozenset({"audio"})
+    modalities = frozenset({"audio"})
     rate = 8000
 
-    def read(self, item: Item) -> torch.Tensor:
+    def prepare_item(self, item: Item) -> torch.Tensor:
         samples = load_audio(item.audio, rate=self.rate).samples
         peak = np.abs(np.fft.rfft(samples)).argmax() * self.rate / len(samples)
         name = min(TONES, key=lambda name: abs(math.log(max(peak, 1) / TONES[name])))
@@ -79,13 +79,13 @@ def model_of(*encoders: type) -> Embedder:
     """The colour model with towers for clips and tones beside."""
     base = colour_model()
     towers = [*base.towers, *(Tower(encoder(), Cls(), Identity()) for encoder in encoders)]
-    reads = frozenset().union(*(encoder.reads for encoder in encoders))
+    reads = frozenset().union(*(encoder.modalities for encoder in encoders))
     return Embedder(replace(base.spec, modalities=base.spec.modalities | reads), towers)
 
 
 def only(model: Embedder, kind: str) -> Embedder:
     """The model with its tower of one kind alone."""
-    towers = [tower for tower in model.towers if tower.encoder.reads == {kind}]
+    towers = [tower for tower in model.towers if tower.encoder.modalities == {kind}]
     return Embedder(replace(model.spec, modalities=frozenset({kind})), towers)
 
 

@@ -75,8 +75,8 @@ def test_a_folder_of_every_kind_is_added_and_bad_files_are_named(model, stuff, t
 def test_the_next_time_nothing_is_embedded_again(model, stuff, tmp_path, monkeypatch):
     search = page_of(model, tmp_path)
     search.add_folder(str(stuff))
-    monkeypatch.setattr(ColourTones, "read", lambda *_: pytest.fail("embedded again"))
-    monkeypatch.setattr(ColourClips, "read", lambda *_: pytest.fail("embedded again"))
+    monkeypatch.setattr(ColourTones, "prepare_item", lambda *_: pytest.fail("embedded again"))
+    monkeypatch.setattr(ColourClips, "prepare_item", lambda *_: pytest.fail("embedded again"))
     own, said = search.add_folder(str(stuff))
     assert "5 of 7" in said
     assert len(own) == 5

@@ -134,7 +134,7 @@ def test_it_learns() -> None:
     """The batch of training: all pages at once, with gradients, and the vectors of `encode`."""
     model = build_model("clip-test")
     reader = model.route(Item(document=THREE))
-    reads = [reader.encoder.read(Item(document=content)) for content in (THREE, pdf(SHEETS[:1]))]
+    reads = [reader.encoder.prepare_item(Item(document=content)) for content in (THREE, pdf(SHEETS[:1]))]
     with model.eval_mode.during_pass(model):
         vectors = reader(reader.encoder.collate(reads))
     torch.testing.assert_close(vectors.detach(), model.encode([THREE, pdf(SHEETS[:1])]), atol=1e-5, rtol=0)

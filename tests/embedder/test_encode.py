@@ -262,8 +262,8 @@ def test_closing_a_stream_does_not_wait_for_its_readers(clip, monkeypatch):
     import threading
 
     release, encoder = threading.Event(), clip.towers[1].encoder
-    read = encoder.read
-    monkeypatch.setattr(encoder, "read", lambda item: (item.text == "late" and release.wait(30), read(item))[1])
+    read = encoder.prepare_item
+    monkeypatch.setattr(encoder, "prepare_item", lambda item: (item.text == "late" and release.wait(30), read(item))[1])
     stream = clip.encode_stream(iter([f"text {i}" for i in range(600)] + ["late"] * 600))
     next(stream)
     closed = threading.Thread(target=stream.close)

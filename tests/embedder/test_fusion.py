@@ -128,7 +128,7 @@ def test_more_than_an_image_and_a_text_stays_an_error(model):
     for name in ("text-test", "gme-test"):  # one tower, and one that reads both together
         alone = build_model(name)
         assert alone.fusion is None
-        assert not any(isinstance(reader, FusedTower) for reader in alone.readers)
+        assert not any(isinstance(reader, FusedTower) for reader in alone.routes)
         with pytest.raises(ValueError, match="nothing to fuse"):
             zoo.Embedder(alone.spec, list(alone.towers), WeightedSum())
 
@@ -142,8 +142,8 @@ def test_the_towers_are_registered_once_and_the_rule_follows_copies_and_moves(mo
     assert added
     assert all(name.startswith("fusion.") for name in added)
     twin = copy.deepcopy(model)
-    assert twin.readers[-1].rule is twin.fusion
-    assert twin.readers[-1].image is twin.towers[0]
+    assert twin.routes[-1].rule is twin.fusion
+    assert twin.routes[-1].image is twin.towers[0]
     torch.testing.assert_close(twin.encode(both(2)), model.encode(both(2)))
     assert twin.double().encode(both(1)).isfinite().all()
     with torch.no_grad():
@@ -251,9 +251,12 @@ def pairs_of(count: int = 24) -> list[Pair]:
 
 
 def gradients(model, micro_batch):
-    reads = [Read(model.place(item), model.route(item).encoder.read(item)) for item in [*both(), *map(Item, WORDS)]]
+    reads = [
+        Read(model.route_index(item), model.route(item).encoder.prepare_item(item))
+        for item in [*both(), *map(Item, WORDS)]
+    ]
     model.zero_grad()
-    encode = lambda reader, batch, layers: model.readers[reader](batch)  # noqa: E731
+    encode = lambda reader, batch, layers: model.routes[reader](batch)  # noqa: E731
     embedded = CachedEmbeddings(encode, model, reads, micro_batch=micro_batch, seed=1)
     vectors = embedded.vectors.clone().requires_grad_()
     queries, targets = vectors.chunk(2)
@@ -292,7 +295,7 @@ def test_only_the_combiner_learns_where_the_towers_are_frozen(model, tmp_path, c
 def test_vectors_of_frozen_towers_give_the_same_embeddings_and_gradients(model, tmp_path):
     model.fusion = trained_combiner(model).eval()
     freeze(model, ("towers",))
-    encode = lambda reader, batch, layers: model.readers[reader](batch)  # noqa: E731
+    encode = lambda reader, batch, layers: model.routes[reader](batch)  # noqa: E731
     found = []
     for cache in (True, False):
         recipe = recipes.composed(steps=1, batch_size=8, cache=cache, negatives=0)
@@ -302,7 +305,7 @@ def test_vectors_of_frozen_towers_give_the_same_embeddings_and_gradients(model, 
         reads = [*batch.queries, *batch.targets]
         if cache:  # one that is not known among those that are
             item = pairs_of()[batch.rows[3]].query
-            image = model.towers[0].encoder.read(Item(image=item.image))
+            image = model.towers[0].encoder.prepare_item(Item(image=item.image))
             reads[3] = Read(reads[3].tower, {**reads[3].value, "image": image})
         embedded = CachedEmbeddings(encode, model, reads, seed=1)
         model.zero_grad()
@@ -362,5 +365,5 @@ def test_a_published_copy_keeps_the_rule(model):
     model.fusion = WeightedSum(0.2)
     copy_ = _renamed(model, "me/mine", "mine", None, print)
     assert copy_.fusion.image == 0.2
-    assert isinstance(copy_.readers[-1], FusedTower)
+    assert isinstance(copy_.routes[-1], FusedTower)
     assert replace(copy_.spec, name="x").modalities == model.spec.modalities

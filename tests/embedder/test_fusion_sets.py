@@ -45,7 +45,7 @@ def test_every_set_of_towers_is_offered_and_has_equal_shares():
     model = model_of(*ALL)
     sets = [set(some) for size in (1, 2, 3) for some in combinations(ALL, size)]
     by_route = {"regions", "document"}
-    offered = [reader.encoder.reads for reader in model.readers if not by_route & reader.encoder.reads]
+    offered = [reader.encoder.modalities for reader in model.routes if not by_route & reader.encoder.modalities]
     assert sorted(map(sorted, sets)) == sorted(map(sorted, offered))
     for some in sets:
         close(model, items_of(some), dict.fromkeys(some, 1 / len(some)))
@@ -140,7 +140,7 @@ def test_mixed_lists_prompts_bad_parts_and_copies():
     torch.testing.assert_close(model.encode(item, prompt="find: "), told, atol=1e-5, rtol=0)
     twin = copy.deepcopy(model)
     torch.testing.assert_close(twin.encode(three), model.encode(three))
-    assert twin.readers[-1].audio is twin.towers[2]
+    assert twin.routes[-1].audio is twin.towers[2]
     model.fusion = None
     with pytest.raises(UnsupportedModalityError):
         model.encode(three)
@@ -149,7 +149,9 @@ def test_mixed_lists_prompts_bad_parts_and_copies():
 def test_towers_that_read_the_same_are_not_fused_with_each_other():
     model = model_of("text", "image", "audio")
     twice = Embedder(model.spec, [*model.towers, model_of("text", seed=5).towers[0]]).eval()
-    assert [reader.encoder.reads for reader in twice.readers[4:]] == [r.encoder.reads for r in model.readers[3:]]
+    assert [reader.encoder.modalities for reader in twice.routes[4:]] == [
+        r.encoder.modalities for r in model.routes[3:]
+    ]
     torch.testing.assert_close(twice.encode(items_of(ALL)), model.encode(items_of(ALL)))
     with pytest.raises(ValueError, match="nothing to fuse"):
         Embedder(model.spec, [model.towers[0], twice.towers[3]], WeightedSum())
@@ -159,12 +161,12 @@ def test_towers_that_read_the_same_are_not_fused_with_each_other():
 def test_frozen_towers_are_cached_and_give_the_same_step(modalities, tmp_path):
     queries = items_of(modalities, 8)
     pairs = [Pair(item, Item(audio=make_audio(100 + i))) for i, item in enumerate(queries)]
-    encode = lambda reader, batch, layers: model.readers[reader](batch)  # noqa: E731
+    encode = lambda reader, batch, layers: model.routes[reader](batch)  # noqa: E731
     found = []
     for cache in (True, False):
         model = model_of(*modalities)
         for tower in model.towers:
-            if "audio" not in tower.encoder.reads:
+            if "audio" not in tower.encoder.modalities:
                 tower.requires_grad_(False)
         recipe = recipes.finetune(steps=1, batch_size=8, cache=cache)
         batch = make_feed(model, pairs, recipe, tmp_path / str(cache), progress=False).batch(0)

@@ -137,7 +137,7 @@ def test_dinov3_averages_the_patches_of_a_region() -> None:
     mask[64:128, :128] = True  # four by eight of the sixteen by sixteen patches
     found = model.encode_regions(pixels, [Mask(mask), Mask(np.ones_like(mask))], region="dense")
     with torch.no_grad():
-        states = encoder.backbone.forward_features(encoder.normalize(encoder.read(Item(image=pixels))[None]))
+        states = encoder.backbone.forward_features(encoder.normalize(encoder.prepare_item(Item(image=pixels))[None]))
         patches = states[0, encoder.backbone.num_prefix_tokens :].unflatten(0, (16, 16))
         expected = encoder.backbone.fc_norm(torch.stack([patches[4:8, :8].mean((0, 1)), patches.mean((0, 1))]))
     torch.testing.assert_close(found, F.normalize(expected, dim=-1), atol=1e-6, rtol=0)

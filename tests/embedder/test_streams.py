@@ -201,7 +201,7 @@ def test_the_callers_modes_are_left_alone_between_results(model):
 def test_a_model_that_has_embedded_can_learn(name):
     model = zoo.build_model(name).train()
     model.encode(TEXTS)
-    tower = next(t for t in model.towers if "text" in t.encoder.reads)
+    tower = next(t for t in model.towers if "text" in t.encoder.modalities)
     tower(tower.encoder.prepare([Item(text=text) for text in TEXTS])).sum().backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in tower.parameters())
 

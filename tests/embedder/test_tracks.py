@@ -45,8 +45,8 @@ class Hearing(Tones):
 
     rate = 8000
 
-    def read(self, item: Item) -> torch.Tensor:
-        return super().read(replace(item, audio=load_audio(item.audio, rate=self.rate).samples))
+    def prepare_item(self, item: Item) -> torch.Tensor:
+        return super().prepare_item(replace(item, audio=load_audio(item.audio, rate=self.rate).samples))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ FRAME = 16
 class Tones(Encoder):
     """Waveforms `(samples,)`, frame by frame, through one layer."""
 
-    reads = frozenset({"audio"})
+    modalities = frozenset({"audio"})
     batch_budget = 64
 
     def __init__(self, width: int) -> None:
@@ -31,7 +31,7 @@ class Tones(Encoder):
         self.width = width
         self.frames = nn.Linear(FRAME, width)
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         wave = torch.as_tensor(np.asarray(item.audio, np.float32))
         return torch.cat([wave, wave.new_zeros(-len(wave) % FRAME)]).reshape(-1, FRAME)
 

@@ -101,8 +101,10 @@ def test_a_video_is_the_mean_of_its_frames_beside_its_motion() -> None:
     videos.encoder.image.load_state_dict(images.encoder.state_dict())
     frames = clip(view(9, 64), right=0.02).permute(0, 2, 3, 1).numpy()
     with torch.no_grad():
-        tokens = videos.encoder(videos.encoder.collate([videos.encoder.read(Item(video=frames))]))
-        seen = images.encoder(images.encoder.collate([images.encoder.read(Item(image=frame)) for frame in frames]))
+        tokens = videos.encoder(videos.encoder.collate([videos.encoder.prepare_item(Item(video=frames))]))
+        seen = images.encoder(
+            images.encoder.collate([images.encoder.prepare_item(Item(image=frame)) for frame in frames])
+        )
     assert tokens.states.shape == (1, 1, images.encoder.width + MOTION)
     torch.testing.assert_close(tokens.states[0, 0, :-MOTION], seen.states[:, 0].mean(0), atol=1e-5, rtol=0)
     short, many = frames[:1], torch.from_numpy(frames).repeat(5, 1, 1, 1).numpy()

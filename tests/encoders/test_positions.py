@@ -176,7 +176,9 @@ def test_open_clip_cuts_by_tokens_too(tmp_path: Path) -> None:
     for tokenizer in _open_clip_tokenizers(tmp_path / "bert"):
         encoder = OpenClipText(cfg, tower=torch.nn.Identity(), tokenizer=tokenizer)
         wrong = [
-            name for name, text in texts.items() if not torch.equal(encoder.read(Item(text=text)), tokenizer([text])[0])
+            name
+            for name, text in texts.items()
+            if not torch.equal(encoder.prepare_item(Item(text=text)), tokenizer([text])[0])
         ]
         assert wrong == []
 
@@ -186,13 +188,13 @@ def test_a_vision_language_model_cuts_by_tokens() -> None:
     encoder = zoo.build_model("gme-test").towers[0].encoder
     plain = "kitty sits " * 60
     limit = encoder.max_tokens
-    base = encoder.read(Item(text=plain)).ids
+    base = encoder.prepare_item(Item(text=plain)).ids
     for text in (plain + " " * 90_000 + "x", plain * 400):
-        assert len(encoder.read(Item(text=text)).ids) <= limit
+        assert len(encoder.prepare_item(Item(text=text)).ids) <= limit
     assert len(base) <= limit
     run = "kitty" + " " * 3000
     whole = encoder._ids([("text", run * 40)], (), "")
-    ours = encoder.read(Item(text=run * 40)).ids
+    ours = encoder.prepare_item(Item(text=run * 40)).ids
     tail = len(encoder._ids([("text", "")], (), ""))
     assert len(ours) == min(limit, len(whole))
     assert ours[: limit - tail] == whole[: limit - tail]

@@ -101,7 +101,7 @@ def test_one_alone_equals_one_of_many_and_long_texts_keep_the_end_of_the_prompt(
     together = decoder.encode(TEXTS)
     torch.testing.assert_close(together, torch.stack([decoder.encode(text) for text in TEXTS]), atol=1e-5, rtol=0)
     encoder = decoder.towers[0].encoder
-    ids = encoder.read(Item(text="word " * 500, instruction="Find it")).ids
+    ids = encoder.prepare_item(Item(text="word " * 500, instruction="Find it")).ids
     assert len(ids) == 256
     assert ids[-1] == byte_specials()["<|endoftext|>"]
     assert encoder.cut(Item(text="word " * 500)) is not None

@@ -52,7 +52,7 @@ def with_reading(model: zoo.Embedder, **changes) -> SequenceEncoder:
 def last(encoder: SequenceEncoder, items: list[Item], side: str = "right") -> torch.Tensor:
     """States of the last tokens `(n, width)`."""
     with torch.inference_mode():
-        tokens = encoder(encoder.collate([encoder.read(item) for item in items], side))
+        tokens = encoder(encoder.collate([encoder.prepare_item(item) for item in items], side))
     return zoo.pooling.LastToken()(tokens)
 
 
@@ -61,7 +61,7 @@ def last(encoder: SequenceEncoder, items: list[Item], side: str = "right") -> to
 
 def test_an_instruction_takes_its_place_in_the_sequence(model, encoder):
     item = Item(text="a cat", image=make_image(0))
-    given = encoder.tokenizer.decode(encoder.read(encoder.prompted(item, LONG)).ids)
+    given = encoder.tokenizer.decode(encoder.prepare_item(encoder.prompted(item, LONG)).ids)
     assert given.startswith(f"<|im_start|>system\n{LONG}<|im_end|>\n<|im_start|>user\n<|vision_start|><|image_pad|>")
     assert given.endswith("<|vision_end|>a cat<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
     own = Item(text="a cat", image=make_image(0), instruction=LONG)
@@ -73,7 +73,7 @@ def test_an_instruction_takes_its_place_in_the_sequence(model, encoder):
 def test_parts_are_read_in_their_order(model):
     encoder = with_reading(model, prompt="{{ content }}!")
     item = zoo.inputs.item.as_item(Item(parts=["first", make_image(0), "then", make_image(1)]))
-    text = encoder.tokenizer.decode(encoder.read(item).ids)
+    text = encoder.tokenizer.decode(encoder.prepare_item(item).ids)
     assert text.replace("<|image_pad|>", "") == "first<|vision_start|><|vision_end|>then<|vision_start|><|vision_end|>!"
     other = zoo.inputs.item.as_item(Item(parts=["first", make_image(1), "then", make_image(0)]))
     assert not torch.allclose(last(encoder, [item]), last(encoder, [other]), atol=1e-4)
@@ -132,14 +132,14 @@ def test_an_image_is_looked_at_once_in_a_batch(model, encoder, monkeypatch):
         Item(image=make_image(1))
     ]
     together = model.encode(items)
-    assert seen == [2 * len(encoder.read(items[0]).media[0].inputs["pixel_values"])]
+    assert seen == [2 * len(encoder.prepare_item(items[0]).media[0].inputs["pixel_values"])]
     assert torch.allclose(together, torch.stack([model.encode(item) for item in items]), atol=1e-5)
 
 
 def test_large_images_are_read_ahead_by_their_bytes(model, encoder, monkeypatch):
-    read = encoder.read(Item(image=make_image(0)))
+    read = encoder.prepare_item(Item(image=make_image(0)))
     assert encoder.size(read) == sum(t.nbytes for t in read.media[0].inputs.values()) > 0
-    assert encoder.size(encoder.read(Item(text="a"))) == 0
+    assert encoder.size(encoder.prepare_item(Item(text="a"))) == 0
     pulled = []
 
     def source():
@@ -159,7 +159,7 @@ def test_large_images_are_read_ahead_by_their_bytes(model, encoder, monkeypatch)
 
 def test_a_shared_instruction_is_computed_once(model, encoder, monkeypatch):
     texts = [Item(text=text, instruction=LONG) for text in ("a cat", "a dog", "two birds on a wire")]
-    batch = encoder.collate([encoder.read(item) for item in texts])
+    batch = encoder.collate([encoder.prepare_item(item) for item in texts])
     shared = encoder._shared_prefix
     with torch.inference_mode():
         assert shared(batch["ids"], batch["mask"]) > len(LONG)
@@ -178,13 +178,13 @@ def test_the_reading_decides_what_attention_sees(model, encoder):
 
 
 def test_no_prefix_is_shared_where_it_would_be_wrong(model, encoder):
-    texts = [encoder.read(Item(text=text, instruction=LONG)) for text in ("a cat", "a dog of some size")]
+    texts = [encoder.prepare_item(Item(text=text, instruction=LONG)) for text in ("a cat", "a dog of some size")]
     batch = encoder.collate(texts)
     assert encoder._shared_prefix(batch["ids"], batch["mask"]) == 0  # gradients are asked for
     with torch.inference_mode():
         left = encoder.collate(texts, "left")
         assert encoder._shared_prefix(left["ids"], left["mask"]) == 0
-        images = encoder.collate([encoder.read(Item(image=make_image(i), instruction=LONG)) for i in (0, 0)])
+        images = encoder.collate([encoder.prepare_item(Item(image=make_image(i), instruction=LONG)) for i in (0, 0)])
         first = int((images["ids"][0] == encoder.readers["image"].token_id).nonzero()[0])
         assert encoder._shared_prefix(images["ids"], images["mask"]) <= first
 
@@ -196,7 +196,7 @@ def test_words_are_cut_and_images_never_are(model):
     source = model.towers[0].encoder
     encoder = read_otherwise(source, 120, byte_processor())
     item = Item(text="words " * 400, image=make_image(0), instruction="Do it.")
-    read = encoder.read(item)
+    read = encoder.prepare_item(item)
     pads = read.ids.count(encoder.readers["image"].token_id)
     assert len(read.ids) == 120
     assert pads == read.media[0].tokens > 0
@@ -213,8 +213,8 @@ def test_of_a_megabyte_only_what_can_be_read_is_tokenised(model, monkeypatch):
     encoder = read_otherwise(source, 120, byte_processor())
     real, seen = encoder.tokenizer, []
     monkeypatch.setattr(encoder, "tokenizer", lambda text, **options: seen.append(len(text)) or real(text, **options))
-    ids = encoder.read(Item(text="words " * 200_000)).ids
-    assert ids == encoder.read(Item(text="words " * 100)).ids
+    ids = encoder.prepare_item(Item(text="words " * 200_000)).ids
+    assert ids == encoder.prepare_item(Item(text="words " * 100)).ids
     assert max(seen) < 120 * 64 + 200
 
 
@@ -223,7 +223,7 @@ def test_letters_of_several_tokens_are_cut_whole(model, room):
     source = model.towers[0].encoder
     least = len(source.read(Item(text="a")).ids) - 1
     encoder = read_otherwise(source, least + room, byte_processor())
-    read = encoder.read(Item(text="🙂🙂🙂"))  # four bytes each
+    read = encoder.prepare_item(Item(text="🙂🙂🙂"))  # four bytes each
     assert len(read.ids) == least + room // 4 * 4
     assert "\ufffd" not in encoder.tokenizer.decode(read.ids)
 
@@ -232,7 +232,7 @@ def test_more_images_than_the_model_reads(model):
     source = model.towers[0].encoder
     encoder = read_otherwise(source, 60, byte_processor())
     with pytest.raises(TooManyTokensError, match="of its images and videos; the model reads 60"):
-        encoder.read(Item(text="a", image=make_image(0, 200, 200)))
+        encoder.prepare_item(Item(text="a", image=make_image(0, 200, 200)))
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input
@@ -262,7 +262,9 @@ def test_bad_items_are_named(model, item, error, said):
 
 def test_parts_need_no_items_around_them(encoder):
     item = Item(parts=["before", make_image(0), "after"])
-    assert encoder.read(item).ids == encoder.read(zoo.inputs.item.as_item(item)).ids  # training reads items as they are
+    assert (
+        encoder.prepare_item(item).ids == encoder.prepare_item(zoo.inputs.item.as_item(item)).ids
+    )  # training reads items as they are
 
 
 def test_other_models_do_not_read_parts():
@@ -274,7 +276,7 @@ def test_a_shape_without_its_processor_reads_nothing():
     with torch.device("meta"):
         shape = zoo.build_model("gme-qwen2vl-2b")
     with pytest.raises(MissingWeightsError, match="load_model"):
-        shape.towers[0].encoder.read(Item(text="a"))
+        shape.towers[0].encoder.prepare_item(Item(text="a"))
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_words_are_cut_and_images_never(model: zoo.Embedder) -> None:
         Item(image=make_image(100, 100), text="word " * 5_000, instruction="Find it."),
         zoo.inputs.item.as_item(Item(parts=[make_image(60, 60), "first", make_image(80, 50), "word " * 5_000])),
     ):
-        read = encoder.read(item)
+        read = encoder.prepare_item(item)
         assert len(read.ids) <= encoder.max_tokens
         assert read.ids.count(encoder.readers["image"].token_id) == sum(medium.tokens for medium in read.media)
 
@@ -143,7 +143,7 @@ def test_more_images_than_there_is_room_for(model: zoo.Embedder) -> None:
 
 def test_a_long_text_is_refused_or_cut_in_good_time(model: zoo.Embedder) -> None:
     encoder = model.towers[0].encoder
-    assert len(encoder.read(Item(text="word " * 100_000)).ids) <= encoder.max_tokens
+    assert len(encoder.prepare_item(Item(text="word " * 100_000)).ids) <= encoder.max_tokens
 
 
 def test_numbers_that_are_not_finite(model: zoo.Embedder, monkeypatch: pytest.MonkeyPatch) -> None:

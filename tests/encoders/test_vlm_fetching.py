@@ -332,7 +332,7 @@ def test_queries_without_an_instruction_have_the_authors_default(name: str) -> N
     torch.manual_seed(0)
     model = zoo.build_model(test)
     assert torch.equal(model.encode_query(["a red bicycle"]), model.encode(["a red bicycle"]))
-    ids = model.towers[0].encoder.read(Item(text="a")).ids
+    ids = model.towers[0].encoder.prepare_item(Item(text="a")).ids
     assert f"system\n{words[name]}<|im_end|>" in model.towers[0].encoder.tokenizer.decode(ids)
     assert furthest(model.encode_query(["a red bicycle"]), model.encode(["a red bicycle"], prompt="Find it.")) > 1e-4
 
@@ -349,7 +349,7 @@ def test_ours_keeps_the_end_and_the_reference_cuts_it(like: str, published: dict
     short, long = Item(text="a red bicycle"), Item(image=make_image(0), text="words and more of them, " * 900)
     assert torch.equal(ours.encode([short]), theirs.encode([short]))
     most = zoo.get_spec(like).max_tokens
-    whole, cut = (model.towers[0].encoder.read(long).ids for model in (ours, theirs))
+    whole, cut = (model.towers[0].encoder.prepare_item(long).ids for model in (ours, theirs))
     row = family.fetched(family.row(long))
     uncut = read_otherwise(ours.towers[0].encoder, 10**6, truncation="text")
     full = uncut.read(long).ids

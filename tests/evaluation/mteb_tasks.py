@@ -112,14 +112,14 @@ def captions(pack: str, source: str, rows: int, split: str = "val") -> tuple[Abs
 class Spectrum(Encoder):
     """Audio as the energy of 64 bands up to 8 kHz."""
 
-    reads = frozenset({"audio"})
+    modalities = frozenset({"audio"})
     width = 64
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         samples = load_audio(item.audio, rate=16_000).samples
         power = torch.fft.rfft(torch.from_numpy(samples.copy()), 2048).abs()[1:1025]
         return power.view(self.width, -1).mean(1)
@@ -137,7 +137,7 @@ class Spectrum(Encoder):
 class Colours(Encoder):
     """A video as the mean colour of 8 places of 4 of its frames."""
 
-    reads = frozenset({"video"})
+    modalities = frozenset({"video"})
     width = 4 * 8 * 3
     frames = 16
 
@@ -145,7 +145,7 @@ class Colours(Encoder):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         video = load_video(item.video, frames=self.frames).frames
         chosen = torch.from_numpy(video[np.linspace(0, len(video) - 1, 4).round().astype(int)]).float()
         return nn.functional.adaptive_avg_pool2d(chosen.permute(0, 3, 1, 2), (2, 4)).flatten() / 255
@@ -162,7 +162,7 @@ class Colours(Encoder):
 
 def model_of(encoder: Encoder) -> Embedder:
     """One tower whose embedding is what the encoder gives."""
-    spec = ModelSpec(name="tiny-test", modalities=encoder.reads, dim=encoder.width, license="mit")
+    spec = ModelSpec(name="tiny-test", modalities=encoder.modalities, dim=encoder.width, license="mit")
     return Embedder(spec, [Tower(encoder, Cls(), nn.Identity())]).eval()
 
 

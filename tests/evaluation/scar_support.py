@@ -29,13 +29,13 @@ class Colours(Encoder):
 
     width = 3
 
-    def __init__(self, *reads: str) -> None:
+    def __init__(self, *modalities: str) -> None:
         super().__init__()
-        self.reads = frozenset(reads)
+        self.modalities = frozenset(modalities)
         self.texts: list[str] = []  # as they were read
         self.place = torch.nn.Parameter(torch.zeros(1))  # says where the model is
 
-    def read(self, item: zoo.Item) -> torch.Tensor:
+    def prepare_item(self, item: zoo.Item) -> torch.Tensor:
         if item.text is not None:
             self.texts.append(item.text)
         if item.image is None:
@@ -53,7 +53,7 @@ class Colours(Encoder):
         return one_token(batch["colours"])
 
     def config(self) -> dict[str, Any]:
-        return {"reads": sorted(self.reads)}
+        return {"modalities": sorted(self.modalities)}
 
 
 def apart() -> Embedder:

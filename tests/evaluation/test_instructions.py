@@ -30,7 +30,7 @@ def encoder():
 
 
 def shown(encoder, item: Item) -> str:
-    text = encoder.tokenizer.decode(encoder.read(item).ids)
+    text = encoder.tokenizer.decode(encoder.prepare_item(item).ids)
     for pad in (TOKEN, "<|video_pad|>"):
         while pad * 2 in text:
             text = text.replace(pad * 2, pad)

@@ -78,7 +78,7 @@ def exact(model: zoo.Embedder, engine: str) -> Iterator[None]:
 
 def pixels(model: zoo.Embedder, paths: list[Path]) -> torch.Tensor:
     """What our image tower is given: (n, 3, height, width), 0..255."""
-    encoder = next(tower.encoder for tower in model.towers if "image" in tower.encoder.reads)
+    encoder = next(tower.encoder for tower in model.towers if "image" in tower.encoder.modalities)
     return encoder.prepare([as_item(path) for path in paths])["pixels"].float()
 
 
@@ -198,6 +198,8 @@ def test_naflex_images_keep_their_shape(load: Load, photos: list[Photo]) -> None
     _, model = load("transformers-siglip2-naflex")
     encoder = model.towers[0].encoder
     assert isinstance(encoder, HfNaflexImage)
-    wide, tall = (encoder.read(as_item(photo.path))["spatial_shapes"].tolist() for photo in (photos[3], photos[2]))
+    wide, tall = (
+        encoder.prepare_item(as_item(photo.path))["spatial_shapes"].tolist() for photo in (photos[3], photos[2])
+    )
     assert wide[1] > 4 * wide[0]
     assert tall[0] > tall[1]

@@ -52,7 +52,7 @@ def test_it_is_refused_and_the_message_says_how_to_allow_it(folder):
 def test_trusted_code_is_run_and_gives_its_own_vectors(folder):
     path, plain = folder
     model = zoo.load_model(path, trust_remote_code=True)
-    ids = torch.tensor([model.towers[0].encoder.read(zoo.Item(text="a cat"))])
+    ids = torch.tensor([model.towers[0].encoder.prepare_item(zoo.Item(text="a cat"))])
     with torch.inference_mode():
         expected = torch.nn.functional.normalize((2 * plain(ids).last_hidden_state + 1).mean(1), dim=-1)[0]
     torch.testing.assert_close(model.encode("a cat"), expected, atol=1e-6, rtol=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from zoo.index import ExactIndex, LanceIndex, Match
+from zoo.index import ExactIndex, LanceIndex, SearchHit
 from zoo.index.store import Store
 
 DIM = 16
@@ -32,7 +32,7 @@ def put(index: Store, names: Sequence[str], version: int = 0) -> None:
     index.upsert(names, matrix, {"label": list(names), "year": [version] * len(names)}, [f"{n}.jpg" for n in names])
 
 
-def check_row(match: Match) -> tuple[str, int]:
+def check_row(match: SearchHit) -> tuple[str, int]:
     """Name and version of a found row; its parts must be of one row."""
     assert match.attributes["label"] == match.id
     assert match.reference == f"{match.id}.jpg"

@@ -125,7 +125,7 @@ def test_a_mask_goes_where_its_image_goes(model: zoo.Embedder) -> None:
     """A tall image is made square by black at its sides; what is meant stays on what it means."""
     pixels = np.zeros((64, 32, 3), np.uint8)
     pixels[48:, :16] = 255
-    read = model.towers[0].encoder.read(zoo.Item(image=pixels, regions=[zoo.Box(0, 48, 16, 64)]))
+    read = model.towers[0].encoder.prepare_item(zoo.Item(image=pixels, regions=[zoo.Box(0, 48, 16, 64)]))
     assert (read.pixels[:, 25:, 9:15] > 200).all()
     assert torch.equal(read.alpha > 0.5, read.pixels[:1] > 127)
     assert read.alpha.sum().item() == pytest.approx(64, rel=0.05)

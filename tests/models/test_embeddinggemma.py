@@ -178,7 +178,8 @@ def test_neither_padding_nor_the_rest_of_a_batch_changes_a_vector(ours, kind):
         zoo.Item(image=IMAGE.swapaxes(0, 1)),
     ]
     read = [
-        encoder.read(item if isinstance(item, zoo.Item) else zoo.Item(text=item)) for item in (ITEMS[kind], *others)
+        encoder.prepare_item(item if isinstance(item, zoo.Item) else zoo.Item(text=item))
+        for item in (ITEMS[kind], *others)
     ]
     with torch.no_grad():
         for side in ("right", "left"):
@@ -209,7 +210,7 @@ def test_the_window_is_a_radius_and_looks_both_ways(ours):
 )
 def test_towers_may_be_left_out_and_texts_stay_equal_to_the_bit(published, ours, towers, reads):
     model = zoo.load_model(published[0], device="cpu", towers=towers)
-    assert model.spec.modalities == reads == model.towers[0].encoder.reads
+    assert model.spec.modalities == reads == model.towers[0].encoder.modalities
     assert model.spec.params == sum(weight.numel() for weight in model.parameters()) < ours.spec.params
     texts = ["hello", "a longer one than that"]
     assert torch.equal(model.encode(texts), ours.encode(texts))

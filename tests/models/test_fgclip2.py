@@ -199,7 +199,7 @@ def test_the_budget_is_the_authors(model: zoo.Embedder) -> None:
     for own, most in ((1, 128), (128, 128), (129, 256), (256, 256), (257, 576), (577, 784), (784, 784), (785, 1024)):
         assert budget_of(16, 16 * own, 16) == most
     assert budget_of(16_000, 16_000, 16) == BUDGETS[-1] == 1024
-    read = model.towers[0].encoder.read(zoo.Item(image=image(16, 16)))
+    read = model.towers[0].encoder.prepare_item(zoo.Item(image=image(16, 16)))
     assert len(read.values) <= 128
 
 
@@ -218,18 +218,20 @@ def test_masks_points_and_several_boxes_are_means_of_what_they_cover(model: zoo.
     pixels[20:50, 30:90] = (250, 10, 10)
     everything = np.ones((96, 128), bool)
     encoder = model.towers[0].encoder
-    read = encoder.read(zoo.Item(image=pixels, regions=[zoo.Mask(everything)]))
+    read = encoder.prepare_item(zoo.Item(image=pixels, regions=[zoo.Mask(everything)]))
     close(read.weights, torch.full_like(read.weights, 1 / len(read.weights)))
     half = everything.copy()
     half[:, 64:] = False
     rows, columns = read.grid
-    inside = encoder.read(zoo.Item(image=pixels, regions=[zoo.Mask(half)])).weights.reshape(rows, columns)
+    inside = encoder.prepare_item(zoo.Item(image=pixels, regions=[zoo.Mask(half)])).weights.reshape(rows, columns)
     assert (inside[:, columns // 2 + 1 :] == 0).all()
     assert inside.sum().item() == pytest.approx(1, abs=1e-6)
     both = model.encode_regions(pixels, [[zoo.Box(0, 0, 64, 96), zoo.Box(64, 0, 128, 96)], [zoo.Mask(everything)]])
     close(*both)
     red = zoo.Mask((pixels == (250, 10, 10)).all(-1))
-    point, thing = (encoder.read(zoo.Item(image=pixels, regions=[one])).weights for one in (zoo.Point(60, 35), red))
+    point, thing = (
+        encoder.prepare_item(zoo.Item(image=pixels, regions=[one])).weights for one in (zoo.Point(60, 35), red)
+    )
     assert torch.minimum(point, thing).sum() > 0.9
     with pytest.raises(InvalidRegionError, match="outside"):
         model.encode_regions(pixels, [zoo.Box(200, 0, 220, 30)])
@@ -259,7 +261,8 @@ def test_a_batch_changes_nothing_and_an_image_goes_through_once(model: zoo.Embed
 def test_texts_of_several_targets_in_one_batch(model: zoo.Embedder) -> None:
     encoders = {target: model.with_against(target).towers[1].encoder for target in model.spec.targets}
     reads = [
-        encoders[target].read(zoo.Item(text="a red cup")) for target in ("regions", "image", "image-long", "image")
+        encoders[target].prepare_item(zoo.Item(text="a red cup"))
+        for target in ("regions", "image", "image-long", "image")
     ]
     with torch.inference_mode():
         found = normalize(encoders["image"](encoders["image"].collate(reads)).states[:, 0], dim=-1)

@@ -126,7 +126,7 @@ def test_a_folder_of_transformers_gives_its_vectors(name: str, native: Callable[
     assert furthest(ours, model.encode(items()[::-1], batch_size=4)[::-1]) < BOUND
     tower = model.towers[0]
     with torch.inference_mode():
-        batch = tower.encoder.collate([tower.encoder.read(item) for item in items()], "left")
+        batch = tower.encoder.collate([tower.encoder.prepare_item(item) for item in items()], "left")
         padded = tower(batch)
     assert furthest(ours, [row[real] for row, real in zip(padded, batch["mask"], strict=True)]) < BOUND
     assert not padded[~batch["mask"]].any()
@@ -204,7 +204,7 @@ def test_a_wrong_switch_would_show(
 def test_queries_end_as_their_processors_end_them(like: str, native: Callable[[str], Native]) -> None:
     """colpali-engine's without a line break, transformers' with one; the rest is the same."""
     encoder = zoo.load_model(native("colqwen2-v1.0-hf").folder, like=like).towers[0].encoder
-    text = encoder.tokenizer.decode(encoder.read(Item(text="who paid?")).ids)
+    text = encoder.tokenizer.decode(encoder.prepare_item(Item(text="who paid?")).ids)
     assert text == "Query: who paid?" + 10 * "<|endoftext|>" + ("\n" if like.endswith("-hf") else "")
 
 

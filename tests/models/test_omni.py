@@ -145,7 +145,7 @@ def test_every_kind_of_item_is_as_in_the_library(published, models, name):
 def test_neither_padding_nor_the_rest_of_a_batch_changes_a_vector(models, name):
     model = models[name]
     encoder = model.towers[0].encoder
-    reads = [encoder.read(item) for item in ITEMS.values()]
+    reads = [encoder.prepare_item(item) for item in ITEMS.values()]
     alone = torch.cat([model.encode([item]) for item in ITEMS.values()])
     with torch.no_grad():
         for side in ("right", "left"):
@@ -172,7 +172,7 @@ def test_prompts_stand_where_their_authors_put_them(models):
     for name, model in models.items():
         encoder = model.towers[0].encoder
         item = zoo.Item(text="a cat", audio=AUDIO)
-        ids = encoder.read(encoder.prompted(item, "query: ")).ids
+        ids = encoder.prepare_item(encoder.prompted(item, "query: ")).ids
         rendered[name] = encoder.tokenizer.decode(ids).replace("<|AUDIO|>", "")
     assert rendered["omni-test"].startswith("<|im_start|>system\nquery: <|im_end|>")
     assert "user\nquery: a cat<|audio_bos|><|audio_eos|><|im_end|>\n" in rendered["omni-mean-test"]

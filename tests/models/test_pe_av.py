@@ -239,7 +239,7 @@ def test_checkpoints_of_sixteen_frames_read_sixteen(tmp_path: Path) -> None:
         with torch.inference_mode():
             theirs = reference(video=video[taken])
         close(model.encode(zoo.Item(video=video)), theirs)
-    assert model.towers[0].encoder.length(model.towers[0].encoder.read(zoo.Item(video=clip(3)))) == 16
+    assert model.towers[0].encoder.length(model.towers[0].encoder.prepare_item(zoo.Item(video=clip(3)))) == 16
 
 
 def test_audio_of_other_rates_and_files_is_read(model: zoo.Embedder, tmp_path: Path) -> None:

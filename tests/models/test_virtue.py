@@ -113,7 +113,7 @@ def test_one_batch_may_mix_all_of_them(side: str, model: zoo.Embedder, whole: Wh
     """Grids, points, boxes and texts; the authors' code pools its filling for a text beside an image."""
     encoder = model.towers[0].encoder
     with torch.inference_mode():
-        batch = encoder.collate([encoder.read(item) for item, _ in CASES.values()], side)
+        batch = encoder.collate([encoder.prepare_item(item) for item, _ in CASES.values()], side)
         found = model.towers[0](batch)
     assert furthest(found, vectors(whole, [row for _, row in CASES.values()])) < BOUND
 
@@ -137,7 +137,7 @@ def test_the_reference_takes_a_box_as_it_is(folder: Path, whole: Whole) -> None:
 def test_the_reference_squashes_images(model: zoo.Embedder, folder: Path) -> None:
     reference = zoo.load_model(folder, like=REFERENCE, allow_pickle=True, device="cpu").towers[0].encoder
     grids = [
-        encoder.read(Item(image=FIRST)).media[0].inputs["image_grid_thw"]
+        encoder.prepare_item(Item(image=FIRST)).media[0].inputs["image_grid_thw"]
         for encoder in (model.towers[0].encoder, reference)
     ]
     assert grids[0][0, 1:].tolist() == [4, 6]
@@ -149,12 +149,12 @@ def test_the_reference_squashes_images(model: zoo.Embedder, folder: Path) -> Non
 
 def test_no_prompt_is_a_grid_of_nine_points(tiny: zoo.Embedder) -> None:
     encoder = tiny.towers[0].encoder
-    (_, prompt) = encoder.read(Item(image=FIRST)).media
+    (_, prompt) = encoder.prepare_item(Item(image=FIRST)).media
     thirds = [SIDE / 6, SIDE / 2, SIDE * 5 / 6]
     assert torch.allclose(prompt.inputs["points"], torch.tensor([(x, y) for y in thirds for x in thirds]))
     assert prompt.inputs["labels"].tolist() == [1] * 9
     places = [(x * 84, y * 56) for y in (1 / 6, 1 / 2, 5 / 6) for x in (1 / 6, 1 / 2, 5 / 6)]
-    (_, same) = encoder.read(Item(image=FIRST, regions=[Point(*place) for place in places])).media
+    (_, same) = encoder.prepare_item(Item(image=FIRST, regions=[Point(*place) for place in places])).media
     assert torch.allclose(same.inputs["points"], prompt.inputs["points"])
 
 
@@ -197,7 +197,7 @@ def test_a_mask_is_its_box_and_places_inside(tiny: zoo.Embedder) -> None:
     mask = np.zeros((56, 84), bool)
     mask[10:40, 20:60] = True
     mask[20:30, 30:50] = False  # a ring: the middle of its box is outside
-    (_, prompt) = tiny.towers[0].encoder.read(Item(image=FIRST, regions=[Mask(mask)])).media
+    (_, prompt) = tiny.towers[0].encoder.prepare_item(Item(image=FIRST, regions=[Mask(mask)])).media
     labels, points = prompt.inputs["labels"].tolist(), prompt.inputs["points"]
     assert labels[:2] == [2, 3]
     assert labels[2:] == [1] * 8  # none in the middle part, which is the hole
@@ -221,7 +221,7 @@ def test_places_inside_a_mask() -> None:
 def test_where_it_points_changes_the_vector(tiny: zoo.Embedder) -> None:
     """By SAM alone: the words are the same."""
     encoder = tiny.towers[0].encoder
-    reads = [encoder.read(Item(image=FIRST, regions=[Point(21, 28)])) for _ in range(2)]
+    reads = [encoder.prepare_item(Item(image=FIRST, regions=[Point(21, 28)])) for _ in range(2)]
     reads[1].media[1].inputs["points"] += 40
     with torch.inference_mode():
         a, b = tiny.towers[0](encoder.collate(reads))
@@ -231,10 +231,10 @@ def test_where_it_points_changes_the_vector(tiny: zoo.Embedder) -> None:
 def test_the_words_are_put_after_the_users(tiny: zoo.Embedder) -> None:
     encoder = tiny.towers[0].encoder
     item = Item(text="Which dog?", image=FIRST, regions=[Box(8, 12, 40, 50), Point(3, 4)])
-    text = encoder.tokenizer.decode(encoder.read(item).ids).replace("<|image_pad|>", "")
+    text = encoder.tokenizer.decode(encoder.prepare_item(item).ids).replace("<|image_pad|>", "")
     assert text == "\nWhich dog?\nReferring object bbox: (8, 12, 40, 50)\nReferring object point: (3, 4)"
     parts = Item(parts=["Which dog?", Item(image=FIRST, regions=[Point(3, 4)])])
-    text = encoder.tokenizer.decode(encoder.read(parts).ids).replace("<|image_pad|>", "")
+    text = encoder.tokenizer.decode(encoder.prepare_item(parts).ids).replace("<|image_pad|>", "")
     assert text == "Which dog?\nReferring object point: (3, 4)"
 
 
@@ -344,7 +344,7 @@ def test_a_grid_of_another_size_is_followed(folder: Path, tmp_path: Path) -> Non
     shutil.copytree(folder, tmp_path / "m")
     change(tmp_path / "m", {**SETTINGS, "points_per_side": 2})
     model = zoo.load_model(tmp_path / "m", like=LIKE, allow_pickle=True, device="cpu")
-    (_, prompt) = model.towers[0].encoder.read(Item(image=FIRST)).media
+    (_, prompt) = model.towers[0].encoder.prepare_item(Item(image=FIRST)).media
     assert len(prompt.inputs["points"]) == 4
 
 

@@ -165,7 +165,7 @@ def test_a_folder_gives_the_authors_vectors(like: str, published: dict[str, Publ
     tower = model.towers[0]
     with torch.inference_mode():
         for side in ("left", "right"):
-            batch = tower.encoder.collate([tower.encoder.read(item) for item in some], side)
+            batch = tower.encoder.collate([tower.encoder.prepare_item(item) for item in some], side)
             assert furthest(ours, tower(batch)) < BOUND
 
 
@@ -330,7 +330,9 @@ def test_neither_padding_nor_neighbours_change_a_vector(kind: str) -> None:
 
     def last(items: list[Item], side: str) -> Tensor:
         with torch.inference_mode():
-            return zoo.pooling.LastToken()(encoder(encoder.collate([encoder.read(item) for item in items], side)))
+            return zoo.pooling.LastToken()(
+                encoder(encoder.collate([encoder.prepare_item(item) for item in items], side))
+            )
 
     alone = torch.cat([last([item], "right") for item in some])
     for side in ("left", "right"):
@@ -358,7 +360,7 @@ GOLDEN = [
 @pytest.mark.parametrize(("name", "item", "text"), GOLDEN)
 def test_prompts_to_the_letter(name: str, item: Item, text: str) -> None:
     encoder = zoo.build_model(name).towers[0].encoder
-    read = encoder.tokenizer.decode(encoder.read(item).ids)
+    read = encoder.tokenizer.decode(encoder.prepare_item(item).ids)
     assert re.sub(r"(<image>|<video>)\1+", r"\1", read) == text
 
 

@@ -63,7 +63,7 @@ def test_a_folder_gives_the_authors_vectors(like: str, published: Callable[[Fami
         assert furthest(ours, family.vectors(published(family), some, side)) < BOUND
     tower = model.towers[0]
     with torch.inference_mode():
-        batch = tower.encoder.collate([tower.encoder.read(item) for item in some], "left")
+        batch = tower.encoder.collate([tower.encoder.prepare_item(item) for item in some], "left")
         assert furthest(ours, tower(batch)) < BOUND
 
 
@@ -179,7 +179,7 @@ GOLDEN = [
 @pytest.mark.parametrize(("name", "item", "text"), GOLDEN)
 def test_prompts_to_the_letter(name: str, item: Item, text: str) -> None:
     encoder = tiny(name)
-    ids = once(encoder.read(zoo.inputs.item.as_item(item)).ids)
+    ids = once(encoder.prepare_item(zoo.inputs.item.as_item(item)).ids)
     assert encoder.tokenizer.decode(ids) == text
     assert ids == byte_ids(text)
 

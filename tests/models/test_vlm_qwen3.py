@@ -167,7 +167,10 @@ def test_a_folder_gives_the_authors_vectors(
     assert furthest(ours, nn.functional.normalize(hidden[:, -1], dim=-1)) < left
     tower = model.towers[0]
     with torch.inference_mode():
-        assert furthest(ours, tower(tower.encoder.collate([tower.encoder.read(item) for item in some], "left"))) < left
+        assert (
+            furthest(ours, tower(tower.encoder.collate([tower.encoder.prepare_item(item) for item in some], "left")))
+            < left
+        )
 
 
 @pytest.mark.parametrize("like", ROWS)
@@ -181,7 +184,7 @@ def test_unequal_lengths_in_a_batch_change_nothing(
     for side in ("left", "right"):
         for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 0]):
             with torch.inference_mode():
-                batch = tower.encoder.collate([tower.encoder.read(some[i]) for i in order], side)
+                batch = tower.encoder.collate([tower.encoder.prepare_item(some[i]) for i in order], side)
                 assert furthest(tower(batch), alone[order]) < BOUND
 
 
@@ -436,7 +439,7 @@ def test_a_repository_without_a_kind_is_refused(written: dict[str, Published]) -
 
 def rendered(name: str, item: Item) -> str:
     encoder = zoo.build_model(name).towers[0].encoder
-    text = encoder.tokenizer.decode(encoder.read(encoder.prompted(zoo.inputs.item.as_item(item), "")).ids)
+    text = encoder.tokenizer.decode(encoder.prepare_item(encoder.prompted(zoo.inputs.item.as_item(item), "")).ids)
     for pad in ("<|image_pad|>", "<|video_pad|>"):
         while pad * 2 in text:
             text = text.replace(pad * 2, pad)

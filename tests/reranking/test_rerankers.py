@@ -37,7 +37,7 @@ from zoo.inputs.item import Item
 from zoo.models.backbones import byte_processor, tiny_qwen2_vl
 from zoo.publishing import cards, export, publish, stage
 from zoo.publishing.cards import rerankers as reranker_cards
-from zoo.reranking import Judge, RerankerSpec, registry
+from zoo.reranking import RerankerFormat, RerankerSpec, registry
 from zoo.reranking.parts import random_reranker
 
 TESTS = zoo.list_rerankers("*-test")
@@ -88,7 +88,7 @@ def test_what_is_built_has_the_registered_facts(name: str) -> None:
         model = zoo.build_reranker(name)
     assert model.spec == spec
     assert sum(weight.numel() for weight in model.parameters()) == spec.params
-    assert spec.modalities == model.encoder.reads
+    assert spec.modalities == model.encoder.modalities
     assert model.encoder.backbone.config.model_type == spec.judge.format.backbone
     assert RerankerSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert name not in zoo.list_models(tests=True), "one name, two things"
@@ -118,7 +118,7 @@ def test_it_has_a_card_of_its_facts(name: str) -> None:
 def test_a_card_says_to_the_letter_what_the_model_is_given(rerankers: dict[str, zoo.Reranker]) -> None:
     for name, model in rerankers.items():
         query = Item(text="{query}", instruction="{instruction}")
-        ids = model.encoder.read(model.pair(query, "{document}")).ids
+        ids = model.encoder.prepare_item(model.pair(query, "{document}")).ids
         assert repr(model.encoder.tokenizer.decode(ids)) == reranker_cards.sequence(model.spec), name
 
 
@@ -162,7 +162,7 @@ def test_wrong_facts_are_refused() -> None:
     heard = replace(
         judge, format=replace(judge.format, marks={"audio": "<|audio|>"}), media={}, kinds=("audio", "text")
     )
-    assert Judge.from_dict(heard.to_dict()) == heard
+    assert RerankerFormat.from_dict(heard.to_dict()) == heard
     for kinds in (("text",), ("image", "image", "text"), ("image", "text", "smell")):
         with pytest.raises(ValueError, match="all that it reads"):
             replace(judge, kinds=kinds)

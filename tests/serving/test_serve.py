@@ -54,7 +54,7 @@ def test_the_openai_client_gets_the_vectors_of_encode(served, model):
     assert [row.index for row in answer.data] == [0, 1, 2, 3]
     close(one.data[0].embedding, model.encode(TEXTS[0]))
     encoder = model.towers[1].encoder
-    assert answer.usage.prompt_tokens == sum(encoder.length(encoder.read(Item(text=t))) for t in TEXTS)
+    assert answer.usage.prompt_tokens == sum(encoder.length(encoder.prepare_item(Item(text=t))) for t in TEXTS)
 
 
 def test_the_openai_client_raises_its_own_errors(served):

@@ -104,7 +104,7 @@ def test_a_bad_item_costs_only_its_own_request(model, gates):
 
 def test_a_forward_pass_that_fails_takes_down_one_request(model, gates):
     encoder, texts = model.towers[1].encoder, ["one", "two", "xylophone", "three", "four"]
-    tokens = {text: set(encoder.read(zoo.Item(text=text))) for text in texts}
+    tokens = {text: set(encoder.prepare_item(zoo.Item(text=text))) for text in texts}
     fatal = tokens.pop("xylophone") - set().union(*tokens.values())  # [CLS] and [SEP] are in every text
 
     def fail(_, arguments):

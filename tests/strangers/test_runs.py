@@ -103,7 +103,7 @@ def test_and_by_going_on_with_the_run(sandbox: Sandbox, run: Path, name: str, wh
 
 
 @slow
-@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "report.md", "offender", "data.json"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "report.md", "bad_batch", "data.json"])
 def test_a_new_run_in_such_a_folder_stops_first(sandbox: Sandbox, name: str) -> None:
     (sandbox.gift / "pairs.csv").write_text("query,positive\n" + "".join(f"what {i},it {i}\n" for i in range(16)))
     runs.put(sandbox.gift / "run" / name, "file" if "." in name else "folder", sandbox.home)

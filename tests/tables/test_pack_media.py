@@ -17,7 +17,7 @@ def test_recordings_and_clips_with_their_texts(pack, rows):
         assert pair.query.modalities == {pack}
         assert kind_of(getattr(pair.query, pack)) == pack
         assert pair.positive.modalities == {"text"}
-        assert len(pair.also) == 1  # two captions a row
+        assert len(pair.extra_positives) == 1  # two captions a row
         assert pair.name
     assert table.schemas[0].query[0].modality == pack
 

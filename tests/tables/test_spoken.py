@@ -19,11 +19,11 @@ def test_every_digit_is_said_by_many_voices_and_called_as_the_packs_are() -> Non
     audio = open_pairs("pack:audio")
     assert audio.names == ["audio-esc10", "audio-fsdd"]
     known = {
-        (pair.group.removeprefix("audio:"), pair.positive.text, pair.also[0].text)
+        (pair.group.removeprefix("audio:"), pair.positive.text, pair.extra_positives[0].text)
         for pair in map(audio.__getitem__, range(len(audio)))
     }
     for pair in pairs:
-        assert (pair.group.removeprefix("audio:"), pair.positive.text, pair.also[0].text) in known
+        assert (pair.group.removeprefix("audio:"), pair.positive.text, pair.extra_positives[0].text) in known
         audio = pair.query.audio
         assert (audio.rate, audio.samples.dtype) == (16_000, np.float32)
         assert np.abs(audio.samples).max() == pytest.approx(0.5)

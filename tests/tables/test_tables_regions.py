@@ -230,7 +230,7 @@ def test_pairs_with_regions_are_written_and_read_again(folder, ending):
         Item(image=image, regions=(Box(1, 2, 5, 6), Point.relative(0.5, 0.25))),
         Item(text="red"),
         negatives=(Item(image=image, regions=(Mask(BITS),)), Item(image=image)),
-        also=(Item(image=image, regions=(Polygon([(0, 0), (4, 0), (0, 4.5)]),)),),
+        extra_positives=(Item(image=image, regions=(Polygon([(0, 0), (4, 0), (0, 4.5)]),)),),
     )
     pairs = [first, Pair(Item(image=image), Item(text="blue"))]
     table = open_pairs(write_pairs(pairs, folder / f"out{ending}"))

@@ -111,7 +111,7 @@ def test_list_views_are_lists(tmp_path):
     several = pa.array([["b", "c"]], pa.list_view(pa.string()))
     pq.write_table(pa.table(PAIR | {"positive": several}), tmp_path / "t.parquet")
     pair = open_pairs(tmp_path / "t.parquet")[0]
-    assert (pair.positive.text, [item.text for item in pair.also]) == ("b", ["c"])
+    assert (pair.positive.text, [item.text for item in pair.extra_positives]) == ("b", ["c"])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "idna", "ascii"])

@@ -65,7 +65,7 @@ def batches(model: Embedder, count: int = 2) -> list[dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(5)
     out = []
     for tower in model.towers:
-        if "image" in tower.encoder.reads:
+        if "image" in tower.encoder.modalities:
             size = tower.encoder.transform.size
             side = size if isinstance(size, int) else size[0]
             # plain colours with noise: to a random network, images of noise alone are all the same

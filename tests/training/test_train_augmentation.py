@@ -285,7 +285,7 @@ def test_real_encoders_read_what_can_be_changed():
 
     encoder = build_model("clip-test").route(Item(image=np.zeros((9, 9, 3), np.uint8))).encoder
     item = Item(image=np.random.default_rng(0).integers(0, 256, (50, 40, 3)).astype(np.uint8))
-    read = encoder.read(item)
+    read = encoder.prepare_item(item)
     view = EVERYTHING.read(read, item, 1)
     assert view.shape == read.shape
     assert not torch.equal(view, read)

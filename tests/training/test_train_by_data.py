@@ -89,7 +89,7 @@ def by_hand(model, rows: list[Pair], loss) -> tuple[float, dict[str, torch.Tenso
     def vectors(items: list[Item], role: str) -> torch.Tensor:
         prefix = model.prompt_text(**model.for_role(role))
         encoder = tower.encoder
-        return tower(encoder.collate([encoder.read(encoder.prompted(item, prefix)) for item in items]))
+        return tower(encoder.collate([encoder.prepare_item(encoder.prompted(item, prefix)) for item in items]))
 
     model.zero_grad()
     queries = vectors([row.query for row in rows], "query")

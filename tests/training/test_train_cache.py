@@ -346,7 +346,7 @@ def test_only_what_is_missing_is_computed_and_all_comes_in_order(model, tmp_path
 
 
 def test_the_weights_of_other_towers_do_not_matter(model, tmp_path):
-    position = next(i for i, tower in enumerate(model.towers) if "image" in tower.encoder.reads)
+    position = next(i for i, tower in enumerate(model.towers) if "image" in tower.encoder.modalities)
     cache = VectorCache.for_towers(tmp_path, model, [position])
     encode_cached(model, make_images(2), cache)
     other, own = ([*model.towers[i].parameters()][-1] for i in (1 - position, position))
@@ -384,7 +384,7 @@ class Counting(torch.nn.Module):
         super().__init__()
         self.count = 0
 
-    def read(self, item):
+    def prepare_item(self, item):
         self.count += 1
         return torch.full((1000,), float(len(item.text)))
 
@@ -402,7 +402,7 @@ def test_reads_are_kept_within_the_budget_and_the_oldest_goes():
     assert encoder.count == 4
     cache.read(encoder, items[1])
     assert encoder.count == 5
-    assert Counting().read(items[0]).shape == ReadCache(10).read(Counting(), items[0]).shape
+    assert Counting().prepare_item(items[0]).shape == ReadCache(10).read(Counting(), items[0]).shape
 
 
 def test_threads_share_what_was_read():

@@ -172,7 +172,7 @@ def test_tevatrons_passages(kind, tmp_path, client_hub):
     pairs = open_pairs(source_of(kind, TEVATRON, tmp_path, client_hub))
     pair = pairs[2]
     assert pair.query.text == "what is 2"
-    assert [item.text for item in (pair.positive, *pair.also)] == ["Title it is 2", "or this"]
+    assert [item.text for item in (pair.positive, *pair.extra_positives)] == ["Title it is 2", "or this"]
     assert [item.text for item in pair.negatives] == ["not 2"]
     assert "query_id" in pairs.schemas[0].unused
     check_unread(pairs, quick())

@@ -36,7 +36,7 @@ def reads_of(model, items):
     for item in items:
         tower = model.route(item)
         position = next(i for i, other in enumerate(model.towers) if other is tower)
-        out.append(Read(position, tower.encoder.read(item)))
+        out.append(Read(position, tower.encoder.prepare_item(item)))
     return out
 
 

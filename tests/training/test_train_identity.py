@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 from zoo.training import Pair, mine, open_pairs, rehearse, train
-from zoo.training.corpus import Catalogue
+from zoo.training.corpus import PairCorpus
 from zoo.training.errors import PairsError
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.base import Loss
@@ -161,7 +161,7 @@ def told(pairs, query: Item, target: Item) -> bool:
     mine = [pair for pair in pairs if content(pair.query) == content(query)]
     groups = {pair.group for pair in mine if pair.group}
     mine += [pair for pair in pairs if pair.group in groups]
-    return any(content(target) == content(answer) for pair in mine for answer in (pair.positive, *pair.also))
+    return any(content(target) == content(answer) for pair in mine for answer in (pair.positive, *pair.extra_positives))
 
 
 class Watch(InfoNCE):
@@ -201,7 +201,10 @@ def test_no_right_answer_of_a_table_is_a_negative(kinds, grouped, folder):
 @pytest.mark.parametrize("sampler", [name for name, _ in describe_samplers()])
 def test_every_sampler_gives_batches_that_equal_a_loop(sampler, folder):
     pairs = open_pairs(shaped(folder, ("image", "image"), False))
-    pairs = [replace(pair, dataset="ab"[i % 2], also=pairs[(i + 5) % 12].also) for i, pair in enumerate(pairs)]
+    pairs = [
+        replace(pair, dataset="ab"[i % 2], extra_positives=pairs[(i + 5) % 12].extra_positives)
+        for i, pair in enumerate(pairs)
+    ]
     pairs += [replace(pair, query=Item(image=content(pair.query)[1])) for pair in pairs[:6]]  # bytes for their files
     written = {"no_duplicates": 'no_duplicates(by="query")', "interleaved": "interleaved(sub_batch=2)"}.get(
         sampler, sampler
@@ -321,7 +324,7 @@ def test_a_teacher_knows_every_caption_and_a_score_is_of_one(folder):
     train(
         fresh(), pairs, quick(batch_size=8, loss="gist", teacher="zoo-mini", freeze=("text",)), folder / "run", **CALM
     )
-    scored = [replace(p, also=(text("and so"),), teacher_scores=(0.9, 0.1)) for p in text_pairs(8, 1)]
+    scored = [replace(p, extra_positives=(text("and so"),), teacher_scores=(0.9, 0.1)) for p in text_pairs(8, 1)]
     with pytest.raises(
         PairsError, match=r"texts, line 1 has 2 positives, .* teacher_scores, which are of the first alone"
     ):
@@ -333,7 +336,7 @@ def test_a_teacher_knows_every_caption_and_a_score_is_of_one(folder):
 
 def test_trainer_evaluator_miner_and_probe_count_the_same(folder):
     pairs = list(open_pairs(shaped(folder, ("text", "image"), False)))
-    pairs[3] = replace(pairs[3], also=(Item(image=(folder / "copies" / "9.png").read_bytes()),))
+    pairs[3] = replace(pairs[3], extra_positives=(Item(image=(folder / "copies" / "9.png").read_bytes()),))
     pairs[7] = replace(pairs[7], group="one")
     pairs[0] = replace(pairs[0], group="one")
     model = fresh()
@@ -343,7 +346,7 @@ def test_trainer_evaluator_miner_and_probe_count_the_same(folder):
     expected = [sum(told(pairs, query, target) for target in candidates.values()) for query in queries.values()]
     assert len(set(expected)) > 1
     # The evaluator.
-    alone = [(p.query, answer, p.group) for p in pairs for answer in (p.positive, *p.also)]
+    alone = [(p.query, answer, p.group) for p in pairs for answer in (p.positive, *p.extra_positives)]
     scores = evaluate_pairs(model, *zip(*alone, strict=True))
     assert scores.forward.right.tolist() == expected
     assert scores.forward.candidates == len(candidates)
@@ -353,10 +356,10 @@ def test_trainer_evaluator_miner_and_probe_count_the_same(folder):
     numbers = [[contents.number(item) for item in side.values()] for side in (queries, candidates)]
     assert feed.answers.right(*numbers).answers(slice(None)).sum(1).tolist() == expected
     # The miner.
-    catalogue = Catalogue(set_aside(pairs, 0), ())
+    pair_corpus = PairCorpus(set_aside(pairs, 0), ())
     first = [next(i for i, p in enumerate(pairs) if content(p.query) == key) for key in queries]
-    lines, documents = catalogue.own(torch.tensor(first))
-    own = [{content(catalogue.document(int(d))) for d in documents[lines == line]} for line in range(len(first))]
+    lines, documents = pair_corpus.own(torch.tensor(first))
+    own = [{content(pair_corpus.document(int(d))) for d in documents[lines == line]} for line in range(len(first))]
     assert [len(some & set(candidates)) for some in own] == expected
     mined = mine(pairs, model, negatives=2, ranks=(0, 12), relative_margin=None)
     assert not any(told(pairs, pair.query, negative) for pair in mined for negative in pair.negatives)
@@ -459,7 +462,7 @@ def test_words_of_other_tables(folder):
     assert said(open_pairs(shaped(folder, ("text", "image"), False)), negatives=0).startswith("2 images a caption, ")
     labels = [replace(pair, positive=text(f"label {i % 2}")) for i, pair in enumerate(pairs)]
     assert (
-        said([replace(p, also=()) for p in labels])
+        said([replace(p, extra_positives=()) for p in labels])
         == "1 caption an image, 3 images a caption, 2 false negatives a row: masked"
     )
     graded = [replace(pair, score=0.5) for pair in text_pairs(6)]

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("cache_home")
 
 
 def pair(query: str, positive: str, *also: str, **facts) -> Pair:
-    return Pair(Item(text=query), Item(text=positive), also=tuple(Item(text=text) for text in also), **facts)
+    return Pair(Item(text=query), Item(text=positive), extra_positives=tuple(Item(text=text) for text in also), **facts)
 
 
 LEARNED = [pair("a", "1"), pair("b", "2", "two"), pair("c", "3", group="g"), pair("d", "3")]
@@ -54,7 +54,7 @@ def test_whole_pairs_are_left_out_and_shared_items_told(held_out, left, told):
     assert told in "; ".join(found.told)
     assert bool(found.told) == bool(told)
     kept = check_held_out(held_out, answers_of(LEARNED), keep_leaks=True)
-    assert len(kept.pairs) == sum(1 + len(p.also) for p in held_out)
+    assert len(kept.pairs) == sum(1 + len(p.extra_positives) for p in held_out)
     if "stand" in "; ".join(found.told):
         assert "are kept, as asked: the figures flatter" in kept.told[0]
     else:

@@ -355,7 +355,7 @@ def trained(model: Embedder, pairs: list[Pair], steps: int) -> Embedder:
     model = copy.deepcopy(model)
     tower, loss = model.towers[0], InfoNCE(0.1, learn=False)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    sides = [[tower.encoder.read(getattr(pair, side)) for pair in pairs] for side in ("query", "positive")]
+    sides = [[tower.encoder.prepare_item(getattr(pair, side)) for pair in pairs] for side in ("query", "positive")]
     names = sorted({pair.group for pair in pairs})
     groups = torch.tensor([names.index(pair.group) for pair in pairs])
     for _ in range(steps):

@@ -96,7 +96,9 @@ def told(pair: Pair) -> tuple:
     def of(item: Item) -> bytes:
         return item_key(replace(item, instruction=item.instruction or ""), files="content")
 
-    items = [[of(item) for item in part] for part in ((pair.query, pair.positive), pair.also, pair.negatives)]
+    items = [
+        [of(item) for item in part] for part in ((pair.query, pair.positive), pair.extra_positives, pair.negatives)
+    ]
     return items, pair.group, pair.dataset, [round(score, 6) for score in pair.teacher_scores]
 
 

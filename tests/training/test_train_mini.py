@@ -102,7 +102,10 @@ class TestData:
         assert said.tolist() == [[i == j for j in range(8)] for i in range(8)]
 
     def test_text_of_another_group_that_fits_is_no_negative(self, pairs):
-        pairs = [replace(pairs[0], also=(Item(text="shape"),)), replace(pairs[1], positive=Item(text="shape"))]
+        pairs = [
+            replace(pairs[0], extra_positives=(Item(text="shape"),)),
+            replace(pairs[1], positive=Item(text="shape")),
+        ]
         ignore = ImageData(pairs, build_model("mini-test")).batch(torch.arange(2)).ignore
         assert bool(ignore[0, 1])
 

@@ -155,7 +155,7 @@ def test_rank_windows_equal_a_full_sort_for_every_block_size(cloud, ranks, entri
 def test_group_also_equal_queries_and_the_query_itself_are_never_negatives(cloud):
     teacher, _ = cloud
     pairs = [
-        Pair(text("q0"), text("p0"), also=(text("p1"),), group="g"),
+        Pair(text("q0"), text("p0"), extra_positives=(text("p1"),), group="g"),
         Pair(text("q1"), text("p2"), group="g"),
         Pair(text("q0"), text("p3")),
         Pair(text("q2"), text("q0")),
@@ -179,7 +179,7 @@ def test_group_also_equal_queries_and_the_query_itself_are_never_negatives(cloud
 def test_pairs_with_too_few_are_kept_dropped_or_filled(cloud):
     teacher, _ = cloud
     pairs = [
-        Pair(text("q0"), text("p0"), also=(text("p1"),)),
+        Pair(text("q0"), text("p0"), extra_positives=(text("p1"),)),
         Pair(text("q1"), text("p2")),
         Pair(text("q2"), text("p3")),
     ]

@@ -87,7 +87,7 @@ def test_keys_tell_regions_apart_and_equal_masks_are_one(tmp_path):
     assert len(set(keys)) == len(keys) - 1
 
 
-def test_an_offender_is_told_with_its_regions():
+def test_a_bad_batch_is_named_with_its_regions():
     assert _shown(Item(image=Path("a.png"), regions=[Box(0, 1, 2, 3)])) == 'a.png + [{"box": [0, 1, 2, 3]}]'
 
 
@@ -96,7 +96,7 @@ def test_augmentation_keeps_regions_in_their_place(rule):
     model = build_model("mini-test").eval().with_region_rule(rule)
     pixels = beside("circle", "bar", "red")
     item = Item(image=pixels, regions=[Box(0, 0, SIDE, SIDE)])
-    read = model.route(item).encoder.read(item)
+    read = model.route(item).encoder.prepare_item(item)
     still = Augmentation.parse("crop=0.2, flip=1").read(read, item, 3)
     brighter = Augmentation.parse("colour").read(read, item, 3)
     flat = {"masked-crop": lambda one: [one], "dense": lambda one: [one.pixels], "ensemble": list}[rule]

@@ -312,9 +312,9 @@ def by_hand(model, pairs, rows, scale: float) -> torch.Tensor:
     """Mean InfoNCE of these rows, each against all the targets that there are, by loops."""
 
     def vector(item: Item, role: str) -> torch.Tensor:
-        encoder = model.readers[0].encoder
-        read = encoder.read(encoder.prompted(item, model.prompt_text(**model.for_role(role))))
-        return model.readers[0](encoder.collate([read]))[0]
+        encoder = model.routes[0].encoder
+        read = encoder.prepare_item(encoder.prompted(item, model.prompt_text(**model.for_role(role))))
+        return model.routes[0](encoder.collate([read]))[0]
 
     targets = [vector(pairs[row].positive, "document") for row in rows]
     targets += [vector(item, "document") for row in rows for item in pairs[row].negatives]

@@ -243,9 +243,9 @@ class Broken(Loss):
 
 class TestBadRuns:
     def test_nan_stops_and_the_batch_is_saved(self, tmp_path):
-        with pytest.raises(DivergedError, match=r"nan at step 2; lower lr .* the batch is in .*offender"):
+        with pytest.raises(DivergedError, match=r"nan at step 2; lower lr .* the batch is in .*bad_batch"):
             train(fresh(), shape_pairs(), quick(), tmp_path, loss=Broken(), **CALM)
-        (kept,) = (tmp_path / "offender").iterdir()
+        (kept,) = (tmp_path / "bad_batch").iterdir()
         facts = json.loads((kept / "pairs.json").read_text())
         assert facts["step"] == 2
         assert len(facts["pairs"]) == 6
@@ -253,7 +253,7 @@ class TestBadRuns:
         assert all(entry["from"].startswith("shapes, ") for entry in facts["pairs"])
         from zoo.training.checkpoint import last_checkpoint
 
-        assert last_checkpoint(tmp_path / "offender")["reads"][0].shape == (3, 32, 32)
+        assert last_checkpoint(tmp_path / "bad_batch")["reads"][0].shape == (3, 32, 32)
         assert last_checkpoint(tmp_path / "checkpoints")["step"] == 2
 
     def test_broken_images_are_skipped_and_listed(self, tmp_path):

@@ -58,7 +58,7 @@ class TestTokenizer:
                 2,
                 3,
             )
-            assert len(encoding.ids) == len(whole.read(Item(text=text)))
+            assert len(encoding.ids) == len(whole.prepare_item(Item(text=text)))
         assert tokenizer.encode("A CAT on a mat").tokens == tokenizer.encode("a cat on a mat").tokens
 
     def test_every_ascii_character_is_read_wherever_it_stands(self, tokenizer):
@@ -97,11 +97,11 @@ class TestBlocks:
             assert len(names) == 16
             for name in names:
                 assert torch.equal(state[name.replace(f"layer.{layer}.", f"layer.{place}.")], source[name]), name
-        rows = teacher.towers[0].encoder.read(Item(text=TEXTS[3]))
+        rows = teacher.towers[0].encoder.prepare_item(Item(text=TEXTS[3]))
         of_words, whole = (s["embeddings.word_embeddings.weight"] for s in (state, source))
         assert torch.equal(of_words[tokenizer.encode(TEXTS[3]).ids], whole[rows])
         assert torch.equal(of_words[0], whole[0])  # [PAD] of both
-        assert made.read(Item(text=TEXTS[3])) == tokenizer.encode(TEXTS[3]).ids
+        assert made.prepare_item(Item(text=TEXTS[3])) == tokenizer.encode(TEXTS[3]).ids
 
     def test_with_all_blocks_it_is_the_teacher(self, teacher, tokenizer):
         model = model_of(encoder_of(tokenizer.get_vocab_size(), 6))

@@ -36,7 +36,7 @@ def roles(*columns: str, explicit: dict[str, str] | None = None, **kinds: str) -
     """What a schema makes of the columns, in short: role → modality:column + …"""
     names = [*columns, *kinds]
     schema = infer("table", [Column(name, kinds.get(name, "")) for name in names], explicit)
-    shown = {"query": schema.query, "positive": schema.positive, "also": schema.also}
+    shown = {"query": schema.query, "positive": schema.positive, "also": schema.extra_positives}
     shown |= {f"negative {i}": parts for i, parts in enumerate(schema.negatives, 1)}
     found = {role: " + ".join(f"{p.modality}:{p.column}" for p in parts) for role, parts in shown.items() if parts}
     found |= schema.facts
@@ -206,7 +206,7 @@ def test_lists_and_numbers_in_csv_cells(folder):
     assert (first.score, second.score) == (0.75, 1.0)
     assert second.negatives == second.teacher_scores == ()
     also, graded = "query,positive,also_text\na,b,c\n", "query,positive,label\na,b,0.5\nc,d,1\n"
-    assert [item.text for item in open_pairs(write(folder, "also.csv", also))[0].also] == ["c"]
+    assert [item.text for item in open_pairs(write(folder, "also.csv", also))[0].extra_positives] == ["c"]
     assert [pair.score for pair in open_pairs(write(folder, "graded.csv", graded))] == [0.5, 1.0]
 
 
@@ -286,7 +286,7 @@ def test_a_label_that_is_null_everywhere_says_nothing(folder):
 def test_several_positives_are_also_right(folder):
     pair = open_pairs(write(folder, "p.jsonl", [{"query": "a", "positive": ["b", "c"], "also": ["d"]}]))[0]
     assert pair.positive.text == "b"
-    assert [item.text for item in pair.also] == ["c", "d"]
+    assert [item.text for item in pair.extra_positives] == ["c", "d"]
 
 
 def test_negatives_of_several_columns_lie_side_by_side(folder):

@@ -39,7 +39,7 @@ def test_packs_are_tables_of_their_own_columns_too(pack):
     pair = table[0]
     assert pair.query.modalities == {"audio"}
     assert pair.positive.text
-    assert pair.also
+    assert pair.extra_positives
     passages = open_pairs(pack("text") / "passages-val.parquet")
     assert passages[0].query.modalities == passages[0].positive.modalities == {"text"}
     assert "positive  text  column passage" in str(passages.schemas[0])
@@ -56,8 +56,11 @@ def same(a: Pair, b: Pair) -> bool:
         media = (getattr(item, name) for name in ("image", "video", "audio"))
         return (item.text, *(value.read_bytes() if isinstance(value, Path) else value for value in media))
 
-    items = [[content(item) for item in (pair.query, pair.positive, *pair.negatives, *pair.also)] for pair in (a, b)]
-    sizes = [(len(pair.negatives), len(pair.also), pair.score, pair.teacher_scores) for pair in (a, b)]
+    items = [
+        [content(item) for item in (pair.query, pair.positive, *pair.negatives, *pair.extra_positives)]
+        for pair in (a, b)
+    ]
+    sizes = [(len(pair.negatives), len(pair.extra_positives), pair.score, pair.teacher_scores) for pair in (a, b)]
     return items[0] == items[1] and sizes[0] == sizes[1]
 
 

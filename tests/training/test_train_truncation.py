@@ -38,10 +38,10 @@ def same(first, second) -> bool:
 )
 def test_a_text_is_cut_where_more_of_it_changes_nothing(name, tokens):
     model = fresh(name)
-    encoder: Encoder = model.readers[model.place(Item(text="a"))].encoder
+    encoder: Encoder = model.routes[model.route_index(Item(text="a"))].encoder
     limit = encoder.context_length if isinstance(encoder, OpenClipText) else encoder.max_tokens
     texts = [Item(text=" ".join(["a"] * count)) for count in range(max(1, limit // 8), limit + 3)]
-    reads = [encoder.read(item) for item in texts]
+    reads = [encoder.prepare_item(item) for item in texts]
     full = next(i for i, (read, more) in enumerate(pairwise(reads)) if same(read, more))
     cuts = [encoder.cut(item) for item in texts]
     # Where a word has several tokens, the first of those texts may end within its last word.
@@ -73,7 +73,7 @@ def test_a_tokenizer_in_python_and_one_that_cuts_the_beginning():
 def test_an_image_with_a_text_is_cut_where_the_text_is():
     model = fresh("mini-test")
     long, short = (Item(image=b"", text=" ".join(["a"] * count)) for count in (40, 5))
-    encoder = model.readers[model.place(long)].encoder
+    encoder = model.routes[model.route_index(long)].encoder
     assert encoder.cut(long) == Cut(32)
     assert encoder.cut(short) is None
 

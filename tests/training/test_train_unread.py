@@ -147,7 +147,7 @@ def test_further_captions_are_named_and_have_a_way_on(tmp_path):
         check_unread(pairs, INFONCE)
     both = open_pairs(path, columns={"positive_text": "caption", "also_text": "caption2"})
     check_unread(both, INFONCE)
-    assert [both[1].positive.text, both[1].also[0].text] == ["one 1", "two 1"]
+    assert [both[1].positive.text, both[1].extra_positives[0].text] == ["one 1", "two 1"]
     assert open_pairs(path, ignore=["caption2"])[1].positive.text == "one 1"
 
 

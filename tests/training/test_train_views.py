@@ -135,7 +135,7 @@ class TestStart:
         assert set(memory.tints[1].tolist()) <= set(range(-1, len(COLOURS)))
         assert (memory.tints[1] >= 0).any()
         trunk = load_trunk(TRUNK)
-        pixels = torch.stack([memory.read(pair.query) for pair in PAIRS])
+        pixels = torch.stack([memory.prepare_item(pair.query) for pair in PAIRS])
         with torch.inference_mode():
             seen = trunk.forward_head(trunk.forward_features(pixels.float() / 127.5 - 1), pre_logits=True)
         torch.testing.assert_close(memory.vectors[0].float(), seen, atol=2e-3, rtol=2e-3)

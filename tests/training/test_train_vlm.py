@@ -89,7 +89,7 @@ def of_one_batch(model, micro_batch):
     encoder = model.towers[0].encoder
     items = [pair.query for pair in pairs]
     items += [Item(text=pair.positive.text, instruction=TASK) for pair in pairs] + [pair.negatives[0] for pair in pairs]
-    reads = [Read(0, encoder.read(item)) for item in items]
+    reads = [Read(0, encoder.prepare_item(item)) for item in items]
     model.zero_grad()
     embedded = CachedEmbeddings(
         lambda tower, batch, layers: model.towers[tower](batch), model, reads, micro_batch=micro_batch, seed=5

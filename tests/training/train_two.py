@@ -40,7 +40,9 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
         count = i % 2
         pairs[i] = replace(pairs[i], negatives=pairs[i].negatives[:count], teacher_scores=(0.9, 0.1 * i)[: 1 + count])
     # Each query comes twice, in either process, with several answers of which each draws.
-    pairs = [replace(p, query=pairs[i % 6].query, also=(Item(text=f"so {i % 9}"),)) for i, p in enumerate(pairs)]
+    pairs = [
+        replace(p, query=pairs[i % 6].query, extra_positives=(Item(text=f"so {i % 9}"),)) for i, p in enumerate(pairs)
+    ]
     # Vectors are copied from a teacher of as many columns: a folder for each process, which would else write into one.
     taught = fresh("text-test", seed=4).save_pretrained(out.parent / f"teacher-{out.stem}-{rank}")
     found = {}

@@ -13,7 +13,7 @@ from zoo.errors import ZooError
 from zoo.files import write
 
 if TYPE_CHECKING:
-    from zoo.index import Match
+    from zoo.index import SearchHit
     from zoo.inputs.regions import Region
     from zoo.vectors import Vectors
     from zoo.vectors.lookup import Inputs
@@ -39,7 +39,7 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; overflow-wrap: anywhere } small { 
 def write_page(
     path: Path,
     query: str | Path,
-    found: "Sequence[Match]",
+    found: "Sequence[SearchHit]",
     manifest: dict[str, Any],
     inputs: "Inputs",
     change: str = "",
@@ -122,7 +122,7 @@ def _write(path: Path, title: str, heading: str, body: str, media: Media) -> Non
         print(f"{gone:,} images are not shown; {path} says why", file=sys.stderr)
 
 
-def _figure(rank: int, match: "Match", manifest: dict[str, Any], inputs: "Inputs", media: Media) -> str:
+def _figure(rank: int, match: "SearchHit", manifest: dict[str, Any], inputs: "Inputs", media: Media) -> str:
     from zoo.vectors.opening import text_column
 
     main = text_column(manifest)
@@ -154,7 +154,7 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)[:80]
 
 
-def _embedded(inputs: "Inputs", match: "Match") -> Found:
+def _embedded(inputs: "Inputs", match: "SearchHit") -> Found:
     """What was embedded for a result: a file, or its page, segment or frame."""
     whole = inputs.find(match.reference)
     part = None if whole is None else inputs.part(whole, match.attributes)

@@ -98,7 +98,7 @@ def read_pairs(arguments: argparse.Namespace, source: str, *, validation: bool =
         if not pair.right:
             low += 1
             continue
-        for target in (pair.positive, *pair.also):
+        for target in (pair.positive, *pair.extra_positives):
             found.queries.append(pair.query)
             found.targets.append(target)
             found.groups.append(pair.group)

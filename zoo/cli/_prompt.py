@@ -12,7 +12,7 @@ from zoo.errors import ZooError
 from zoo.strangers.terminal import json_text
 
 if TYPE_CHECKING:
-    from zoo.index import Match
+    from zoo.index import SearchHit
 
 HELP = """\
 a line of text     search with them; a blank before one that begins with ":"
@@ -21,7 +21,7 @@ a line of text     search with them; a blank before one that begins with ":"
 :kind KIND …        from now on only those: image, video, audio, document, text; alone: all again
 :k N                from now on N results
 :help, :quit        this; the end, as Ctrl-D"""
-Search = Callable[["str | Path", int, "str | None", "Sequence[str]"], "list[Match]"]
+Search = Callable[["str | Path", int, "str | None", "Sequence[str]"], "list[SearchHit]"]
 
 
 @dataclass
@@ -39,9 +39,9 @@ class Prompt:
     search: Search
     check: Callable[[str], None]
     check_kinds: "Callable[[Sequence[str]], None]"
-    place: "Callable[[Match], str]"
+    place: "Callable[[SearchHit], str]"
     columns: list[str]
-    show: "Callable[[list[Match]], None]"
+    show: "Callable[[list[SearchHit]], None]"
     k: int
     where: str | None
     kinds: "Sequence[str]"
@@ -101,7 +101,7 @@ class Prompt:
             raise ZooError(f"{text!r} is no command of this prompt:\n{HELP}")
         return None
 
-    def _print(self, query: str, found: "list[Match]", read: bool) -> None:
+    def _print(self, query: str, found: "list[SearchHit]", read: bool) -> None:
         self.found = self.found or bool(found)
         if self.machine:
             results = [{**vars(match), "path": self.place(match)} for match in found]

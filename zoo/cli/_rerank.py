@@ -10,7 +10,7 @@ from zoo.cli._shared import one_line, positive, waiting
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from zoo.index import Match
+    from zoo.index import SearchHit
     from zoo.reranking import Reranker
     from zoo.vectors.lookup import Inputs
     from zoo.vectors.reranking import Reranked
@@ -67,7 +67,7 @@ def open_reranker(name: str, device: str | None, ignore: Sequence[str] = ()) -> 
 
 
 def reranked(
-    reranker: "Reranker", asked: Any, found: "list[Match]", top: int, inputs: "Inputs", instruction: str | None
+    reranker: "Reranker", asked: Any, found: "list[SearchHit]", top: int, inputs: "Inputs", instruction: str | None
 ) -> "list[Reranked]":
     """What was found, the first `top` ranked anew, then the others; what could not be read is reported on stderr."""
     from dataclasses import replace

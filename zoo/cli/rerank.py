@@ -187,7 +187,7 @@ def _of_data(arguments: argparse.Namespace, tables: list[Any]) -> list[Ranking]:
             continue
         query = replace(pair.query, instruction=arguments.instruction) if arguments.instruction else pair.query
         ranking = rankings.setdefault((key, pair.query.instruction), Ranking(query))
-        ranking.documents += [(_whole(item), item) for item in (pair.positive, *pair.also, *pair.negatives)]
+        ranking.documents += [(_whole(item), item) for item in (pair.positive, *pair.extra_positives, *pair.negatives)]
     tell_unread(unread)
     return list(rankings.values())
 

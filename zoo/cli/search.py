@@ -39,7 +39,7 @@ from zoo.errors import ZooError
 if TYPE_CHECKING:
     from zoo.cli._prompt import Search
     from zoo.embedder import Embedder
-    from zoo.index import Compared, Match
+    from zoo.index import Compared, SearchHit
     from zoo.inputs.item import Item
     from zoo.inputs.regions import Region
     from zoo.vectors.lookup import Inputs
@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     finder = Finder(model, index, manifest, plain=arguments.plain, quiet=arguments.json and many)
 
-    def search(asked: "str | Path | Item", k: int, where: str | None, kinds: "Sequence[str]") -> "list[Match]":
+    def search(asked: "str | Path | Item", k: int, where: str | None, kinds: "Sequence[str]") -> "list[SearchHit]":
         refuse_silence(asked)
         check_kinds(manifest, kinds, index.count)
         where = narrowed(manifest, kinds, where)
@@ -245,7 +245,7 @@ def _inputs(arguments: argparse.Namespace, manifest: dict[str, Any]) -> "Inputs"
     return Inputs.of(folder, manifest, arguments.root, allow_outside=outside, ours=arguments.adopt)
 
 
-def _regions(match: "Match", inputs: "Inputs") -> dict[str, Any]:
+def _regions(match: "SearchHit", inputs: "Inputs") -> dict[str, Any]:
     """The regions of a result as JSON; nothing where the vectors are of whole images."""
     return {"regions": to_json(inputs.regions(match.attributes))} if inputs.source.get("regions") else {}
 

@@ -37,7 +37,7 @@ def described(model: "Embedder") -> str:
     kinds = ", ".join(sorted({str(one.dtype).removeprefix("torch.") for one in weights}))
     per_token = " for every token" if spec.similarity == "maxsim" else ""
     towers = (
-        f"{'+'.join(sorted(tower.encoder.reads))}: "
+        f"{'+'.join(sorted(tower.encoder.modalities))}: "
         + " → ".join(type(part).__name__ for part in (tower.encoder, tower.pooler, tower.head))
         for tower in model.towers
     )

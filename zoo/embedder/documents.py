@@ -47,7 +47,7 @@ class DocumentEncoder(Encoder):
     def __init__(self, tower: Tower | PageTower) -> None:
         super().__init__()
         self._tower = (tower,)  # in a tuple, so that it is not registered a second time
-        self.reads = tower.encoder.reads - {"image"} | {"document"}
+        self.modalities = tower.encoder.modalities - {"image"} | {"document"}
         self.width = tower.encoder.width
 
     @property
@@ -78,7 +78,7 @@ class DocumentEncoder(Encoder):
     def doubtful(self, read: DocumentRead, prompted: Item, item: Item) -> bool:
         return item.text is not None  # the pages, of which it could be seen, are not read yet
 
-    def read(self, item: Item) -> DocumentRead:
+    def prepare_item(self, item: Item) -> DocumentRead:
         """Counts its pages.
 
         Raises:
@@ -201,7 +201,9 @@ def documentary(towers: Sequence[Tower], pages: PageTower | None = None) -> list
     """A route for every tower that reads images and no documents; of a model with a route for `pages`, by means of that alone."""
     if pages is not None:
         return [DocumentTower(pages)]
-    return [DocumentTower(t) for t in towers if "image" in t.encoder.reads and "document" not in t.encoder.reads]
+    return [
+        DocumentTower(t) for t in towers if "image" in t.encoder.modalities and "document" not in t.encoder.modalities
+    ]
 
 
 def _in_chunks(encoder: Encoder, reads: Sequence[DocumentRead]) -> Iterator[list[tuple[int, Any]]]:
@@ -212,7 +214,7 @@ def _in_chunks(encoder: Encoder, reads: Sequence[DocumentRead]) -> Iterator[list
         waiting = []
         for start in range(0, len(pages) + _AT_ONCE, _AT_ONCE):
             some = pages[start : start + _AT_ONCE]
-            coming = [pool.submit(copy_context().run, encoder.read, page) for page in some]
+            coming = [pool.submit(copy_context().run, encoder.prepare_item, page) for page in some]
             if waiting:
                 yield [(start - _AT_ONCE + place, future.result()) for place, future in enumerate(waiting)]
             waiting = coming

@@ -34,7 +34,7 @@ from zoo.similarity import PRECISIONS, Precision, check_precision, similarity
 from zoo.spec import Calibration, LogitScale, ModelSpec
 
 
-class Hit(NamedTuple):
+class RankHit(NamedTuple):
     """One result of `rank`: the document's position and its similarity to the query (see `Embedder.similarity`)."""
 
     index: int
@@ -139,7 +139,7 @@ class Embedder(nn.Module):
     @region_rule.setter
     def region_rule(self, rule: RegionRule | str) -> None:
         rule = rule_of(rule)
-        readers = [tower for tower in self.towers if "image" in tower.encoder.reads]
+        readers = [tower for tower in self.towers if "image" in tower.encoder.modalities]
         refusals = [rule.refusal(tower) for tower in readers]
         if not readers or all(refusals):
             why = refusals[0] if refusals else "it reads no images"
@@ -170,7 +170,7 @@ class Embedder(nn.Module):
         return other
 
     @property
-    def readers(self) -> tuple[Reader, ...]:
+    def routes(self) -> tuple[Reader, ...]:
         """All that items can go to: the towers, after them the routes over them, for regions, documents and several parts."""
         return self._routes.readers
 
@@ -189,11 +189,11 @@ class Embedder(nn.Module):
         Raises:
             UnsupportedModalityError: no tower reads all its modalities.
         """
-        return self.readers[self.place(item)]
+        return self.routes[self.route_index(item)]
 
-    def place(self, item: Item) -> int:
-        """The position in `readers` of what reads this item; raises as `route`."""
-        return self._routes.place(item)
+    def route_index(self, item: Item) -> int:
+        """The position in `routes` of what reads this item; raises as `route`."""
+        return self._routes.index_of(item)
 
     @checked(
         batch_size=optional(whole()),
@@ -317,7 +317,7 @@ class Embedder(nn.Module):
 
     def with_region_rule(self, rule: RegionRule | str) -> "Embedder":
         """The same model, its weights shared, with another rule of regions; raises as `region_rule`."""
-        if any("regions" in tower.encoder.reads for tower in self.towers):
+        if any("regions" in tower.encoder.modalities for tower in self.towers):
             raise ArgumentError(
                 f"{self.spec.name} reads regions by itself, and follows no rule of zoo.regions; leave region out"
             )
@@ -397,7 +397,7 @@ class Embedder(nn.Module):
         return similarity(a, b, self.spec.similarity)
 
     @checked(documents=many, k=optional(whole(0)))
-    def rank(self, query: Any, documents: Any, k: int | None = 10) -> list[Hit]:
+    def rank(self, query: Any, documents: Any, k: int | None = 10) -> list[RankHit]:
         """The `k` documents most similar to one query, best first.
 
         Args:
@@ -420,7 +420,7 @@ class Embedder(nn.Module):
             kinds = ["+".join(sorted(as_item(document).modalities)) for document in documents]
             ranked = torch.tensor(Scales.of(self, as_item(query).modalities).ranked_by(scores.tolist(), kinds))
         best = ranked.sort(descending=True, stable=True).indices[:k].tolist()
-        return [Hit(i, float(scores[i])) for i in best]
+        return [RankHit(i, float(scores[i])) for i in best]
 
     def _facing(self, others: Iterable[Any]) -> "Embedder":
         return facing(self, (as_item(other).modalities for other in others)) if self.spec.targets else self

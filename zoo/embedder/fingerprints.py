@@ -18,7 +18,7 @@ def fingerprint(model: "Embedder", prompt: str, dim: int, regions: bool) -> dict
     preprocessing = [tower.encoder.hashed(tower.pooler, model.spec) for tower in model.towers]
     # Said only where norms count, so that what was written before of all others stays valid.
     norms = {"similarity": "dot", "heads": heads_hash(model.towers)} if model.spec.similarity == "dot" else {}
-    followed = regions and not any("regions" in tower.encoder.reads for tower in model.towers)
+    followed = regions and not any("regions" in tower.encoder.modalities for tower in model.towers)
     said = followed or not is_default(model.region_rule)
     rule = {"region": described(model.region_rule)} if said else {}
     pages = {} if model.spec.pages == "image" else {"pages": model.spec.pages}

@@ -34,13 +34,13 @@ class FusedEncoder(Encoder):
     def __init__(self, encoders: Mapping[str, Encoder], rule: nn.Module, width: int) -> None:
         super().__init__()
         self.encoders, self.rule, self.width = dict(encoders), rule, width
-        self.reads = frozenset().union(*(encoder.reads for encoder in encoders.values()))
+        self.modalities = frozenset().union(*(encoder.modalities for encoder in encoders.values()))
         self.batch_budget = min(encoder.batch_budget for encoder in encoders.values())
 
     def takes(self, modalities: Set[Modality], ordered: bool = False) -> bool:
         """Whether every encoder has a part of such an item to read, and nothing of it is left over."""
-        whole = not ordered and modalities <= self.reads
-        parts = ((modalities & encoder.reads, encoder) for encoder in self.encoders.values())
+        whole = not ordered and modalities <= self.modalities
+        parts = ((modalities & encoder.modalities, encoder) for encoder in self.encoders.values())
         return whole and all(part and encoder.takes(part) for part, encoder in parts)
 
     def parts(self, item: Item) -> tuple[Item, ...]:
@@ -50,8 +50,8 @@ class FusedEncoder(Encoder):
     def _parts(self, item: Item) -> dict[str, Item]:
         found = {}
         for name, encoder in self.encoders.items():
-            told = item.instruction if item.text is None or "text" in encoder.reads else None
-            media = {modality: getattr(item, modality) for modality in item.modalities & encoder.reads}
+            told = item.instruction if item.text is None or "text" in encoder.modalities else None
+            media = {modality: getattr(item, modality) for modality in item.modalities & encoder.modalities}
             found[name] = Item(**media, instruction=told)
         return found
 
@@ -65,11 +65,13 @@ class FusedEncoder(Encoder):
 
     def _text(self, item: Item) -> str | None:
         """The part that an item's text is in."""
-        return next((name for name, e in self.encoders.items() if "text" in e.reads and item.text is not None), None)
+        return next(
+            (name for name, e in self.encoders.items() if "text" in e.modalities and item.text is not None), None
+        )
 
-    def read(self, item: Item) -> dict[str, Any]:
+    def prepare_item(self, item: Item) -> dict[str, Any]:
         """What the encoders read of the item, by part."""
-        return {name: self.encoders[name].read(part) for name, part in self._parts(item).items()}
+        return {name: self.encoders[name].prepare_item(part) for name, part in self._parts(item).items()}
 
     def joined(self, reads: Sequence[tuple[Any, Tensor | None]]) -> dict[str, Any]:
         """A read of what was read, or is known, of every part."""
@@ -94,7 +96,9 @@ class FusedEncoder(Encoder):
 
     def tokens(self, read: dict[str, Any]) -> int:
         """Of the parts that are or hold a text."""
-        fresh = [name for name, e in self.encoders.items() if "text" in e.reads and not isinstance(read[name], Known)]
+        fresh = [
+            name for name, e in self.encoders.items() if "text" in e.modalities and not isinstance(read[name], Known)
+        ]
         return sum(self.encoders[name].tokens(read[name]) for name in fresh)
 
     def collate(self, reads: Sequence[dict[str, Any]]) -> Batch:
@@ -213,7 +217,7 @@ def _part(batch: Batch, prefix: str) -> Batch:
 
 def part_name(tower: Tower) -> str:
     """What a tower's part of an item is called: "text", "image+video"."""
-    return "+".join(sorted(tower.encoder.reads))
+    return "+".join(sorted(tower.encoder.modalities))
 
 
 def disjoint(towers: Sequence[Tower]) -> list[dict[str, Tower]]:
@@ -223,16 +227,16 @@ def disjoint(towers: Sequence[Tower]) -> list[dict[str, Tower]]:
     """
     found: dict[frozenset[Modality], dict[str, Tower]] = {}
     for some in _combined(towers):
-        reads = [tower.encoder.reads for tower in some]
+        reads = [tower.encoder.modalities for tower in some]
         whole = frozenset().union(*reads)
         apart = sum(map(len, reads)) == len(whole)
-        if apart and not any(whole <= tower.encoder.reads for tower in towers):
+        if apart and not any(whole <= tower.encoder.modalities for tower in towers):
             found.setdefault(whole, {part_name(tower): tower for tower in sorted(some, key=part_name)})
     return list(found.values())
 
 
 def _combined(towers: Sequence[Tower]) -> Iterator[tuple[Tower, ...]]:
-    readable = [tower for tower in towers if tower.encoder.reads]
-    kinds = len({modality for tower in readable for modality in tower.encoder.reads})
+    readable = [tower for tower in towers if tower.encoder.modalities]
+    kinds = len({modality for tower in readable for modality in tower.encoder.modalities})
     for size in range(2, min(len(readable), kinds) + 1):
         yield from combinations(readable, size)

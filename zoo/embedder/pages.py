@@ -41,7 +41,7 @@ class PageEncoder(Encoder):
     def __init__(self, images: Tower, texts: Tower) -> None:
         super().__init__()
         self._towers = (images, texts)  # in a tuple, so that they are not registered a second time
-        self.reads = frozenset({"image"})
+        self.modalities = frozenset({"image"})
         self.width = images.encoder.width
 
     @property
@@ -60,7 +60,7 @@ class PageEncoder(Encoder):
     def cut(self, item: Item) -> Cut | None:
         return None
 
-    def read(self, item: Item) -> PageRead:
+    def prepare_item(self, item: Item) -> PageRead:
         """The passages of the page's text layer, each as long as the text encoder reads; its image, where it has no text.
 
         Raises:
@@ -69,7 +69,7 @@ class PageEncoder(Encoder):
         images, texts = (tower.encoder for tower in self._towers)
         text, prompt = page_text(item.image), item.instruction or ""
         if sum(map(str.isalnum, text)) < _LETTERS:
-            return PageRead((), images.read(replace(item, instruction=None)))
+            return PageRead((), images.prepare_item(replace(item, instruction=None)))
         parts = list(islice(passages(texts, text, prompt), _MOST + 1))
         if len(parts) > _MOST:
             name = str(item.image)
@@ -77,7 +77,7 @@ class PageEncoder(Encoder):
                 f"{name} has over {_MOST} passages of text, of which one vector says nothing; embed its text part by part",
                 what=name,
             )
-        return PageRead(tuple(texts.read(texts.prompted(Item(text=part), prompt)) for part in parts), None)
+        return PageRead(tuple(texts.prepare_item(texts.prompted(Item(text=part), prompt)) for part in parts), None)
 
     def collate(self, reads: Sequence[PageRead]) -> Batch:
         """Pages of text as `texts.…` and `owners`, the others as `images.…` and `rows`."""
@@ -173,7 +173,7 @@ def paged(towers: Sequence[Tower], spec: ModelSpec) -> PageTower | None:
     """
     if spec.pages != "text":
         return None
-    alone = {kind: next((t for t in towers if t.encoder.reads == {kind}), None) for kind in ("image", "text")}
+    alone = {kind: next((t for t in towers if t.encoder.modalities == {kind}), None) for kind in ("image", "text")}
     if alone["image"] is None or alone["text"] is None or spec.similarity == "maxsim":
         raise ValueError(f"{spec.name}: pages are read as text by a tower of texts alone, beside one of images alone")
     return PageTower(alone["image"], alone["text"])

@@ -31,7 +31,7 @@ class RegionEncoder(Encoder):
         super().__init__()
         # In a tuple, so that the tower is not registered a second time.
         self._tower, self.rule = (tower,), rule
-        self.reads = tower.encoder.reads | {"regions"}
+        self.modalities = tower.encoder.modalities | {"regions"}
         self.width = tower.encoder.width
         self._latest = Latest()
 
@@ -62,7 +62,7 @@ class RegionEncoder(Encoder):
     def doubtful(self, read: Any, prompted: Item, item: Item) -> bool:
         return any(self.inner.doubtful(one, prompted, item) for one in self.rule.reads(read))
 
-    def read(self, item: Item) -> Any:
+    def prepare_item(self, item: Item) -> Any:
         """As the rule does.
 
         Raises:
@@ -127,7 +127,7 @@ class RegionTower(nn.Module):
 
 def regional(towers: Sequence[Tower], rule: RegionRule) -> list[RegionTower]:
     """A route for every tower that reads whole images and that the rule is for."""
-    mine = [t for t in towers if "image" in t.encoder.reads and "regions" not in t.encoder.reads]
+    mine = [t for t in towers if "image" in t.encoder.modalities and "regions" not in t.encoder.modalities]
     return [RegionTower(tower, rule) for tower in mine if not rule.refusal(tower)]
 
 

@@ -40,7 +40,7 @@ class Routes:
         pages = paged(towers, spec)
         regions, documents = regional(towers, region_rule), documentary(towers, pages)
         # A document stands where an image does, so that no item has both.
-        others = [tower for tower in towers if "image" not in tower.encoder.reads]
+        others = [tower for tower in towers if "image" not in tower.encoder.modalities]
         with_document = [parts for parts in self._sets([*others, *documents]) if "document" in "+".join(parts)]
         fused = [self._fused(parts) for parts in self._sets([*towers, *regions])]
         self.readers: tuple[Reader, ...] = (
@@ -58,7 +58,7 @@ class Routes:
     def _fused(self, parts: dict[str, Any]) -> FusedTower:
         return FusedTower(parts, self.fusion, self.spec.dim)
 
-    def place(self, item: Item) -> int:
+    def index_of(self, item: Item) -> int:
         """The position in `readers` of the first that reads an item.
 
         Raises:
@@ -75,18 +75,20 @@ class Routes:
     def _unsupported(self, item: Item, wanted: Set[str]) -> UnsupportedModalityError:
         hidden = {name for name in _BY_ROUTE if name not in wanted}
         offered = [
-            reader.encoder.reads for reader in self.readers[: self._of_pages] if not hidden & reader.encoder.reads
+            reader.encoder.modalities
+            for reader in self.readers[: self._of_pages]
+            if not hidden & reader.encoder.modalities
         ]
         reads = " or ".join("+".join(sorted(each)) for each in offered)
         hint = "; encode them apart" if len(wanted) > 1 and wanted <= self.spec.modalities else ""
         if "regions" in wanted:
-            whys = [self.region_rule.refusal(tower) for tower in self.towers if "image" in tower.encoder.reads]
+            whys = [self.region_rule.refusal(tower) for tower in self.towers if "image" in tower.encoder.modalities]
             hint = f": {why}" if (why := next(filter(None, whys), "")) else ""
         if why := self._refusal(wanted):
             hint = f": {why}"
         if item.parts and wanted <= self.spec.modalities:
             hint = "; it does not read parts in an order: encode them apart"
-        if "document" in wanted and not any("image" in tower.encoder.reads for tower in self.towers):
+        if "document" in wanted and not any("image" in tower.encoder.modalities for tower in self.towers):
             hint = "; pages are read as images: take a model that reads those, or embed the text of its pages"
         files = [str(v) for v in item.media if isinstance(v, Path)]
         named = f" ({', '.join(files)})" if files else ""
@@ -99,7 +101,7 @@ class Routes:
     def _refusal(self, wanted: Set[str]) -> str:
         """Why the rule of fusion does not fuse what towers could read of an item, "" where they could not."""
         for parts in disjoint(self.towers) if self.fusion is not None else ():
-            reads = [tower.encoder.reads for tower in parts.values()]
+            reads = [tower.encoder.modalities for tower in parts.values()]
             if wanted <= frozenset().union(*reads) and all(wanted & each for each in reads):
                 return refusal(self.fusion, tuple(parts))
         return ""

@@ -115,7 +115,7 @@ def stream(
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
     try:
         ahead: deque[list[Future]] = deque()
-        pace = Pace([reader.encoder for reader in model.readers])
+        pace = Pace([reader.encoder for reader in model.routes])
         silent: set[int] = set()  # of what is read and not given yet
         paths = _Paths()
         for window in windows(inputs, pace):
@@ -143,14 +143,14 @@ def stream(
 
 def _read(model: "Embedder", chunk: list[tuple[int, Any]], prefix: str, silent: set[int]) -> list[tuple[int, int, Any]]:
     """(index, tower, read) for each item, with tower -1 and the error where it cannot be read; `silent` takes those of silence."""
-    out, encoders = [], [reader.encoder for reader in model.readers]
+    out, encoders = [], [reader.encoder for reader in model.routes]
     for index, value in chunk:
         try:
             item = as_item(value)
-            position = model.place(item)
+            position = model.route_index(item)
             encoder = encoders[position]
             with noticing() as silences:
-                out.append((index, position, encoder.read_prompted(item, prefix)))
+                out.append((index, position, encoder.prepare_prompted(item, prefix)))
             if silences and all(silences) and item.modalities == {"audio"}:
                 silent.add(index)
         except InputError as error:
@@ -197,7 +197,7 @@ def _finish(
     results: dict[int, Encoded] = {i: Encoded(i, None, error) for i, tower, error in reads if tower < 0}
     bar.update(len(results))
     similarity = model.spec.similarity
-    for position, tower in enumerate(model.readers):
+    for position, tower in enumerate(model.routes):
         mine = [(index, read) for index, t, read in reads if t == position]
         for whole in batches(mine, tower.encoder, batch_size):
             for batch, vectors in _embedded(model, tower, whole, batch_size):

@@ -98,7 +98,7 @@ def _check(model: "Embedder", item: Item, medium: str, per: Per) -> None:
 
 def _reads(model: "Embedder", item: Item, medium: str, per: Per) -> bool:
     try:
-        model.place(replace(item, **{medium: None, WAYS[medium, per]: b""}))
+        model.route_index(replace(item, **{medium: None, WAYS[medium, per]: b""}))
     except UnsupportedModalityError:
         return False
     return True
@@ -116,7 +116,7 @@ def _parts(model: "Embedder", item: Item, medium: str, per: Per, spacing: Spacin
         for part in _segments(source, medium, spacing):
             yield _Part(replace(rest, **{medium: part}), part.start, part.start + part.seconds)
     else:
-        rate = next(tower.encoder.rate for tower in model.towers if "audio" in tower.encoder.reads)
+        rate = next(tower.encoder.rate for tower in model.towers if "audio" in tower.encoder.modalities)
         for audio in iter_audio(source, rate=rate, seconds=spacing.seconds, hop=spacing.hop):
             part = replace(rest, audio=Waveform(audio.samples, audio.rate))
             yield _Part(part, audio.start, audio.start + audio.seconds)

@@ -52,7 +52,7 @@ class AlphaClipImage(OpenClipImage):
         UnrecognisedCheckpointError: the tower is no vision transformer of open_clip's own.
     """
 
-    reads = frozenset({"image", "regions"})
+    modalities = frozenset({"image", "regions"})
 
     def __init__(
         self, model_cfg: dict[str, Any], transform: PixelTransform | dict[str, Any], tower: nn.Module | None = None
@@ -66,7 +66,7 @@ class AlphaClipImage(OpenClipImage):
             self.tower.conv1 = FourChannels(self.tower.conv1)
         self._latest = Latest()
 
-    def read(self, item: Item) -> Pointed:
+    def prepare_item(self, item: Item) -> Pointed:
         """The image, and what of it is meant.
 
         Raises:

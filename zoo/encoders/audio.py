@@ -31,7 +31,7 @@ class AudioEncoder(Encoder):
         UnrecognisedCheckpointError: `hop` would leave something out, or a number is none.
     """
 
-    reads = frozenset({"audio"})
+    modalities = frozenset({"audio"})
     batch_budget = 16
 
     def __init__(self, rate: int, window: float, hop: float, shortest: int = 1) -> None:
@@ -53,7 +53,7 @@ class AudioEncoder(Encoder):
             return [slice(0, count)]
         return windows(count, max(round(self.window * self.rate), 1), max(round(self.hop * self.rate), 1))
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         """The waveform, float32 `(n,)`.
 
         Raises:

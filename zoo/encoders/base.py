@@ -1,4 +1,4 @@
-"""What every encoder is: `read` one item on the CPU, `collate` reads into a batch, `forward` it to tokens."""
+"""What every encoder is: `prepare_item` reads one item on the CPU, `collate` reads into a batch, `forward` it to tokens."""
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
@@ -28,7 +28,7 @@ class Encoder(nn.Module):
     """Base of all encoders.
 
     Attributes:
-        reads: the modalities that one item may carry for this encoder.
+        modalities: what one item may carry for this encoder.
         width: length of a token state.
         batch_budget: tokens (for images: images) of one forward pass that run best, where the user names none.
         assets_in_root: whether a saved folder has its files where other libraries look for a tokenizer.
@@ -36,10 +36,10 @@ class Encoder(nn.Module):
         rate: Hz of the audio that it reads; 0 where it reads none.
         depth: how many blocks `forward_layers` can tell apart; 0 where it gives only the last.
         targets: what its texts may be compared with, where each has another vector of a text (`ModelSpec.targets`). against: which
-            of these `read` reads for; `Embedder.with_against` sets it.
+            of these `prepare_item` reads for; `Embedder.with_against` sets it.
     """
 
-    reads: frozenset[Modality] = frozenset()
+    modalities: frozenset[Modality] = frozenset()
     width: int
     batch_budget: int = 32
     interleaved: bool = False
@@ -52,7 +52,7 @@ class Encoder(nn.Module):
 
     def takes(self, modalities: Set[Modality], ordered: bool = False) -> bool:
         """Whether it reads an item of these modalities, whose `parts` are in an order where it is `ordered`."""
-        return modalities <= self.reads and (not ordered or self.interleaved)
+        return modalities <= self.modalities and (not ordered or self.interleaved)
 
     def parts(self, item: Item) -> tuple[Item, ...]:
         """What of an item is read apart, an item each; () where one read holds it all, as in every encoder of one tower."""
@@ -73,7 +73,7 @@ class Encoder(nn.Module):
             what = "+".join(sorted(item.modalities))
             raise UnsupportedModalityError(
                 f"{what} has the instruction {item.instruction[:60]!r}, and no text that it could stand before: this model reads "
-                f"{'+'.join(sorted(self.reads))} and follows an instruction in texts alone; leave it out (of a table: ignore the "
+                f"{'+'.join(sorted(self.modalities))} and follows an instruction in texts alone; leave it out (of a table: ignore the "
                 "column), or take a vision-language model",
                 what=what,
             )
@@ -82,14 +82,14 @@ class Encoder(nn.Module):
             return item
         return replace(item, text=prompt + item.text, instruction=None)
 
-    def read_prompted(self, item: Item, prompt: str) -> Any:
-        """`read` of the item with a prompt.
+    def prepare_prompted(self, item: Item, prompt: str) -> Any:
+        """`prepare_item` of the item with a prompt.
 
         Raises:
-            UnreadableTextError: every token of its text is unknown, as of all other such texts. Besides what `read` raises.
+            UnreadableTextError: every token of its text is unknown, as of all other such texts. Besides what `prepare_item` raises.
         """
         prompted = self.prompted(item, prompt)
-        read = self.read(prompted)
+        read = self.prepare_item(prompted)
         if item.text and item.text.strip() and self.doubtful(read, prompted, item) and self.unknown_share(item) == 1:
             raise UnreadableTextError(
                 f"the model can read nothing of the text {item.text[:30]!r}: its vocabulary knows no part of it (another "
@@ -115,17 +115,17 @@ class Encoder(nn.Module):
         """
         return None
 
-    def read(self, item: Item) -> Any:
+    def prepare_item(self, item: Item) -> Any:
         """One item made ready for `collate`; runs in threads; raises `InputError` where the item cannot be read."""
-        raise NotImplementedError(f"{type(self).__name__} must define read")
+        raise NotImplementedError(f"{type(self).__name__} must define prepare_item")
 
     def collate(self, reads: Sequence[Any]) -> Batch:
         """Reads as one batch of tensors, padded where they differ in length."""
         raise NotImplementedError(f"{type(self).__name__} must define collate")
 
     def prepare(self, items: Sequence[Item]) -> Batch:
-        """`collate` over `read`: what data loaders call."""
-        return self.collate([self.read(item) for item in items])
+        """`collate` over `prepare_item`: what data loaders call."""
+        return self.collate([self.prepare_item(item) for item in items])
 
     def length(self, read: Any) -> int:
         """Cost of one read in units of `batch_budget`."""

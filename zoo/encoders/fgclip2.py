@@ -48,7 +48,7 @@ class FgClip2Image(Encoder):
         processor: settings of SigLIP 2's image processor. tower: a loaded tower; None builds one with random weights.
     """
 
-    reads = frozenset({"image", "regions"})
+    modalities = frozenset({"image", "regions"})
     batch_budget = _PATCHES
 
     def __init__(
@@ -71,7 +71,7 @@ class FgClip2Image(Encoder):
         self._key = json.dumps([self.patches, self.processor_settings], sort_keys=True)
         self._latest = Latest()
 
-    def read(self, item: Item) -> Patched:
+    def prepare_item(self, item: Item) -> Patched:
         """As the authors' code prepares an image.
 
         Raises:
@@ -155,7 +155,7 @@ class FgClip2Text(Encoder):
         UnrecognisedCheckpointError: `against` is none of `TARGETS`, or the first of two tables has more rows than both.
     """
 
-    reads = frozenset({"text"})
+    modalities = frozenset({"text"})
     targets = TARGETS
 
     def __init__(
@@ -206,7 +206,7 @@ class FgClip2Text(Encoder):
                 self._long = load_tokenizer(copied, self.long_tokens, lower=True)
             return self._long
 
-    def read(self, item: Item) -> tuple[str, list[int]]:
+    def prepare_item(self, item: Item) -> tuple[str, list[int]]:
         """The target that it is read for, and the ids of the text."""
         ids = check_ids(self._tokenizer()(item.text), self.tower.config.vocab_size, "FG-CLIP 2")
         return self.against, ids

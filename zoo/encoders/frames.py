@@ -24,7 +24,7 @@ class FramesVideo(Encoder):
         image: the encoder of images itself; None builds one with random weights.
     """
 
-    reads = frozenset({"video"})
+    modalities = frozenset({"video"})
     batch_budget = 16  # frames
 
     def __init__(
@@ -49,7 +49,7 @@ class FramesVideo(Encoder):
     def transform(self, transform: PixelTransform) -> None:
         self.image.transform = transform
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         """Frames `(F, 3, height, width)` uint8, at most `frames` of them.
 
         Raises:

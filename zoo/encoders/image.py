@@ -31,7 +31,7 @@ class TimmImage(Encoder):
         backbone: a loaded backbone; None builds one with random weights.
     """
 
-    reads = frozenset({"image"})
+    modalities = frozenset({"image"})
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class TimmImage(Encoder):
         on_cpu = next(self.backbone.parameters()).device.type == "cpu"
         return 8 if self._convolutional and on_cpu else Encoder.batch_budget
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         return self.transform.read(item.image)
 
     def collate(self, reads: Sequence[Tensor]) -> Batch:

@@ -32,7 +32,7 @@ class OpenClipImage(Encoder):
         tower: a loaded tower; None builds one with random weights.
     """
 
-    reads = frozenset({"image"})
+    modalities = frozenset({"image"})
 
     def __init__(
         self, model_cfg: dict[str, Any], transform: PixelTransform | dict[str, Any], tower: nn.Module | None = None
@@ -51,7 +51,7 @@ class OpenClipImage(Encoder):
         self.tower = tower or _build_vision_tower(**{"quick_gelu": False, **self.model_cfg})
         self.normalize = Normalize(self.transform)
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         return self.transform.read(item.image)
 
     def collate(self, reads: Sequence[Tensor]) -> Batch:
@@ -80,7 +80,7 @@ class OpenClipText(Encoder):
         assets: folder with the tokenizer's files.
     """
 
-    reads = frozenset({"text"})
+    modalities = frozenset({"text"})
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class OpenClipText(Encoder):
             self._tokenizer = open_clip_tokenizer(self.model_cfg["text_cfg"], None)
         return self._tokenizer
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         text = check_text(item.text)
         if self.core is not None and getattr(self.tokenizer, "reduction_fn", None) is None:
             self.core.check(text[: 16 * self.context_length])  # of a longer one only what can be read is tokenised

@@ -70,7 +70,7 @@ class PeAv(Encoder):
         UnrecognisedCheckpointError: `against` is no target.
     """
 
-    reads = frozenset({"text", "audio", "video"})
+    modalities = frozenset({"text", "audio", "video"})
     targets = TARGETS
     batch_budget = 64  # frames, or what costs as much
 
@@ -136,7 +136,7 @@ class PeAv(Encoder):
 
     # --------------------------------------------------------------------------------------------- reading
 
-    def read(self, item: Item) -> Perceived:
+    def prepare_item(self, item: Item) -> Perceived:
         """Text, audio and video of one item, those that it has.
 
         Raises:

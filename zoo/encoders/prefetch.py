@@ -29,7 +29,7 @@ class Pace:
         # One sequence of several images or a video may be large, and so may audio: little is read before the size of some is known.
         self.first = (
             _FIRST_WINDOW // 4
-            if any(encoder.interleaved or "audio" in encoder.reads for encoder in encoders)
+            if any(encoder.interleaved or "audio" in encoder.modalities for encoder in encoders)
             else _FIRST_WINDOW
         )
 

@@ -66,11 +66,11 @@ class SegmentedSequence(SequenceEncoder):
         if not 1 <= grid <= MOST_GRID:
             raise UnrecognisedCheckpointError(f"a grid has 1 to {MOST_GRID} points a side, not {grid}")
         self.grid = grid
-        self.reads = self.reads | {"regions"}
+        self.modalities = self.modalities | {"regions"}
 
     # ----------------------------------------------------------------------------------------------------- reading
 
-    def read(self, item: Item) -> Sequenced:
+    def prepare_item(self, item: Item) -> Sequenced:
         """One sequence and its prompt of points.
 
         Raises:
@@ -83,7 +83,7 @@ class SegmentedSequence(SequenceEncoder):
                 f"the item has {len(images)} images, and this model points at one; encode them apart", what="image"
             )
         if not images:
-            return super().read(item)
+            return super().prepare_item(item)
         (part,) = images
         prompt = grid_of(self.grid, self.segmenter.side)
         if len(part.regions):
@@ -99,7 +99,7 @@ class SegmentedSequence(SequenceEncoder):
                 ]
             pointed = replace(part, image=pixels, regions=regions)
             item = pointed if part is item else replace(item, parts=[pointed if p is part else p for p in parts])
-        read = super().read(item)
+        read = super().prepare_item(item)
         inputs = {
             "points": torch.tensor([place[:2] for place in prompt]),
             "labels": torch.tensor([p[2] for p in prompt]),

@@ -21,7 +21,7 @@ class StaticText(Encoder):
         assets, tokenizer: folder with tokenizer.json, or a `tokenizers.Tokenizer`.
     """
 
-    reads = frozenset({"text"})
+    modalities = frozenset({"text"})
     batch_budget = 16384
 
     def __init__(
@@ -45,7 +45,7 @@ class StaticText(Encoder):
         if assets is not None or tokenizer is not None:
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, special_tokens=special_tokens)
 
-    def read(self, item: Item) -> list[int]:
+    def prepare_item(self, item: Item) -> list[int]:
         # A text of characters outside the vocabulary may have no token at all: row 0 stands for "unknown".
         return check_ids(self.tokenize(item.text), self.vocab_size, "this static text encoder") or [0]
 

@@ -42,7 +42,7 @@ class TransformersText(Encoder):
         pool_prompt: whether the tokens of a prompt are pooled with the text's; they are read in any case.
     """
 
-    reads = frozenset({"text"})
+    modalities = frozenset({"text"})
     batch_budget = 2048
 
     def __init__(
@@ -83,7 +83,7 @@ class TransformersText(Encoder):
             return whole
         return replace(whole, text=_Prompted(whole.text, whole.text.removesuffix(item.text)))
 
-    def read(self, item: Item) -> list[int]:
+    def prepare_item(self, item: Item) -> list[int]:
         config, text = self.backbone.config, item.text
         ids = check_ids(self.tokenize(text), config.vocab_size, config.model_type)
         return _After(ids, self.tokenize.prompt_length(text.prompt)) if isinstance(text, _Prompted) else ids

@@ -83,7 +83,7 @@ class HfImage(Encoder):
         tower: a loaded tower; None builds one with random weights.
     """
 
-    reads = frozenset({"image"})
+    modalities = frozenset({"image"})
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class HfImage(Encoder):
         self.width = settings.projection_dim if DUALS[model_type].projects else settings.hidden_size
         self.normalize = Normalize(self.transform)
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         return self.transform.read(item.image)
 
     def collate(self, reads: Sequence[Tensor]) -> Batch:
@@ -124,7 +124,7 @@ class HfImage(Encoder):
 class HfNaflexImage(Encoder):
     """SigLIP 2's NaFlex vision tower: images keep their aspect ratio and become at most `patches` patches."""
 
-    reads = frozenset({"image"})
+    modalities = frozenset({"image"})
     batch_budget = 8
 
     def __init__(
@@ -144,7 +144,7 @@ class HfNaflexImage(Encoder):
         self.tower = tower or cls(cls.config_class(**config))
         self.width = self.tower.config.hidden_size
 
-    def read(self, item: Item) -> dict[str, Tensor]:
+    def prepare_item(self, item: Item) -> dict[str, Tensor]:
         from zoo.inputs.image import load_pixels
 
         image = torch.from_numpy(load_pixels(item.image)).permute(2, 0, 1)
@@ -181,7 +181,7 @@ class HfText(Encoder):
         assets, tokenizer: where the tokenizer comes from. tower: a loaded tower; None builds one at random.
     """
 
-    reads = frozenset({"text"})
+    modalities = frozenset({"text"})
 
     def __init__(
         self,
@@ -207,7 +207,7 @@ class HfText(Encoder):
         if assets is not None or tokenizer is not None:
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, lower)
 
-    def read(self, item: Item) -> list[int]:
+    def prepare_item(self, item: Item) -> list[int]:
         return check_ids(self.tokenize(item.text), self.tower.config.vocab_size, self.model_type)
 
     def tokens(self, read: list[int]) -> int:

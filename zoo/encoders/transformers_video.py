@@ -149,7 +149,7 @@ class HfVideo(Encoder):
         ValueError: no such family, no frames, or a number of them that is no multiple of what one token spans.
     """
 
-    reads = frozenset({"video"})
+    modalities = frozenset({"video"})
     batch_budget = 64  # frames
 
     def __init__(
@@ -176,7 +176,7 @@ class HfVideo(Encoder):
         self.width = kind.width({**built.to_dict(), **self.settings})
         self.normalize = Normalize(self.transform)
 
-    def read(self, item: Item) -> Tensor:
+    def prepare_item(self, item: Item) -> Tensor:
         """Frames `(frames, 3, height, width)` uint8.
 
         Raises:
@@ -252,8 +252,8 @@ class CanonicalText(HfText):
             )
         return replace(item, text=text)
 
-    def read(self, item: Item) -> list[int]:
-        return super().read(self._plain(item))
+    def prepare_item(self, item: Item) -> list[int]:
+        return super().prepare_item(self._plain(item))
 
     def cut(self, item: Item) -> Cut | None:
         return super().cut(self._plain(item))

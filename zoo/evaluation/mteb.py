@@ -220,13 +220,13 @@ class ZooEncoder(AbsEncoder):
             self.model.route(Item(**given))  # raises
         values = {name: value_of(name, value, self._encoder(name)) for name, value in reads.items()}
         # The default rule is mteb's own sum, which also makes the best of an entry with a damaged part.
-        readers = self.model.towers if is_default(self.model.fusion) else self.model.readers
+        readers = self.model.towers if is_default(self.model.fusion) else self.model.routes
         if len(values) == 1 or any(_together(reader.encoder, set(values)) for reader in readers):
             return [Item(**values)]
         return [Item(**{name: value}) for name, value in values.items()]
 
     def _encoder(self, modality: str) -> Any:
-        return next((t.encoder for t in self.model.towers if modality in t.encoder.reads), None)
+        return next((t.encoder for t in self.model.towers if modality in t.encoder.modalities), None)
 
     def _report(self, where: str, rows: int, lost: dict[int, InputError]) -> None:
         reasons = Counter(error.code for error in lost.values())

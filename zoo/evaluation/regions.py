@@ -56,8 +56,8 @@ class RegionScore:
 
 def ways_of(model: Embedder) -> dict[str, RegionRule | None]:
     """The ways that a model can follow; one that reads regions by itself has its own alone, beside the whole image."""
-    readers = [tower for tower in model.towers if "image" in tower.encoder.reads]
-    if any("regions" in tower.encoder.reads for tower in readers):
+    readers = [tower for tower in model.towers if "image" in tower.encoder.modalities]
+    if any("regions" in tower.encoder.modalities for tower in readers):
         return {WHOLE: None, OWN: None}
     return {
         way: rule for way, rule in WAYS.items() if rule is None or not all(rule.refusal(tower) for tower in readers)

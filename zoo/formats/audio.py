@@ -66,10 +66,10 @@ class Audio(OfTypes):
         check_parts(written, where, opening.ignore)
         config = _config(folder)
         towers, scale = LOADERS[config.model_type](folder, config, opening)
-        texts = [tower.encoder.max_tokens for tower in towers if "text" in tower.encoder.reads]
+        texts = [tower.encoder.max_tokens for tower in towers if "text" in tower.encoder.modalities]
         spec = ModelSpec(
             name=opening.name,
-            modalities=frozenset().union(*(tower.encoder.reads for tower in towers)),
+            modalities=frozenset().union(*(tower.encoder.modalities for tower in towers)),
             dim=towers[0].encoder.width,
             license="unknown",
             max_tokens=texts[0] if texts else None,

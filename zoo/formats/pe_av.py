@@ -107,7 +107,7 @@ class PeAudioVideo(OfTypes):
         _fill(encoder, tensors, folder)
         spec = ModelSpec(
             name=opening.name,
-            modalities=encoder.reads,
+            modalities=encoder.modalities,
             dim=encoder.width,
             license="unknown",
             image_size=encoder.transform.size[0],

@@ -178,7 +178,7 @@ def _check_processing(calls: Any, model: "Embedder", where: Path, ignore: Ignore
     """Raises UnreadSettingError where texts or images of a dual encoder would be prepared otherwise than the zoo does."""
     ours: dict[str, dict[str, Any]] = {"text": {"truncation": True}, "image": {}}
     for tower in model.towers:
-        if "text" in tower.encoder.reads:
+        if "text" in tower.encoder.modalities:
             ours["text"] |= {"padding": "max_length", "max_length": tower.encoder.max_tokens}
         elif hasattr(tower.encoder, "patches"):
             ours["image"] = {"max_num_patches": tower.encoder.patches}

@@ -67,7 +67,7 @@ def _check(model: "Embedder", layers: int | None, dim: int | None) -> None:
             f"{spec.name} fuses by a combiner of {spec.dim} dimensions, which cannot be cut; encode(dim={dim}) can"
         )
     for tower in model.towers if layers is not None else ():
-        reads = "+".join(sorted(tower.encoder.reads))
+        reads = "+".join(sorted(tower.encoder.modalities))
         if not hasattr(tower.encoder, "truncate"):
             raise NoSuchBlockError(
                 f"the blocks of {spec.name}'s tower for {reads} cannot be told apart; leave layers out"

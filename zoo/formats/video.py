@@ -64,10 +64,10 @@ class Video(OfTypes):
         config = _config(folder)
         towers, scale = LOADERS[config.model_type](folder, config, opening)
         video = towers[0].encoder
-        texts = [tower for tower in towers if "text" in tower.encoder.reads]
+        texts = [tower for tower in towers if "text" in tower.encoder.modalities]
         spec = ModelSpec(
             name=opening.name,
-            modalities=frozenset().union(*(tower.encoder.reads for tower in towers)),
+            modalities=frozenset().union(*(tower.encoder.modalities for tower in towers)),
             dim=video.width,
             license="unknown",
             image_size=video.transform.size[0],

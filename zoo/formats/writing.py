@@ -229,14 +229,14 @@ def samples(model: "Embedder") -> Iterator[tuple[str, Item]]:
     seconds = np.arange(16_000) / 16_000
     media = {"image": image, "video": np.stack([image, image[::-1]]), "audio": np.sin(440 * 6.2832 * seconds)}
     media["audio"] = media["audio"].astype(np.float32)
-    reads = [reader.encoder.reads for reader in model.readers]
+    reads = [reader.encoder.modalities for reader in model.routes]
     for modality in ("text", *media):
         if any(modality in some for some in reads):
             values = _TEXTS if modality == "text" else (media[modality],)
             yield from ((f"a {modality}", Item(**{modality: value})) for value in values)
     if any({"text", "image"} <= some for some in reads):
         yield "an image with a text", Item(text=_TEXTS[0], image=image)
-    if any("regions" in tower.encoder.reads for tower in model.towers):
+    if any("regions" in tower.encoder.modalities for tower in model.towers):
         yield "a region", Item(image=image, regions=[Box(8, 16, 40, 60)])
     for fused in reads[len(model.towers) :]:
         if fused != {"text", "image"} and fused <= {"text", *media}:

@@ -107,7 +107,7 @@ def _built(spec: ModelSpec, config: dict[str, Any], where: str, folder: Path | N
 def _check_facts(model: "Embedder", where: str) -> None:
     """The spec promises what the towers give, and the rule of fusion takes it."""
     spec, towers = model.spec, list(model.towers)
-    reads = frozenset().union(*(tower.encoder.reads for tower in towers))
+    reads = frozenset().union(*(tower.encoder.modalities for tower in towers))
     dims = {_dim(tower) for tower in towers}
     if dims != {spec.dim} or not spec.modalities <= reads:
         raise UnrecognisedCheckpointError(

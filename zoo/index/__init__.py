@@ -1,6 +1,6 @@
 """Where vectors are kept and searched: `open_index` over the shards of `zoo embed`, and the stores behind it."""
 
-from zoo.index.base import IndexFacts, Match, VectorIndex
+from zoo.index.base import IndexFacts, SearchHit, VectorIndex
 from zoo.index.exact import ExactIndex
 from zoo.index.kinds import Compared, Mixed, compared, search_kinds
 from zoo.index.lance import LanceIndex
@@ -11,8 +11,8 @@ __all__ = [
     "ExactIndex",
     "IndexFacts",
     "LanceIndex",
-    "Match",
     "Mixed",
+    "SearchHit",
     "VectorIndex",
     "check_model",
     "compared",

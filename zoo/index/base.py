@@ -22,7 +22,7 @@ ADVICE = "Search with the model that made them, or embed again into another fold
 
 
 @dataclass(frozen=True)
-class Match:
+class SearchHit:
     """One search result.
 
     Attributes:
@@ -63,7 +63,7 @@ class VectorIndex(Protocol):
         """Removes rows by id or by filter; returns how many there were."""
         ...
 
-    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
+    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[SearchHit]:
         """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer; of several kinds see `search_kinds`.
 
         Args:

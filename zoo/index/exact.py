@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from zoo.arguments import checked, mapping, one_of, whole
 from zoo.arguments import path as a_path
 from zoo.errors import DiskFullError
-from zoo.index.base import IndexFacts, Match, as_float, within
+from zoo.index.base import IndexFacts, SearchHit, as_float, within
 from zoo.index.segments import SEGMENTS, Snapshot
 from zoo.index.store import Store
 from zoo.shards.folder import read_vectors
@@ -150,7 +150,7 @@ class ExactIndex(Store):
     def _count(self, where: str | None) -> int:
         return int(self._now.kept(where).sum())
 
-    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[Match]:
+    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]:
         import numpy as np
 
         now = self._now
@@ -171,9 +171,9 @@ class ExactIndex(Store):
         return [_match(now, int(best_rows[i]), float(best_scores[i])) for i in order]
 
 
-def _match(now: Snapshot, number: int, score: float) -> Match:
+def _match(now: Snapshot, number: int, score: float) -> SearchHit:
     row = now.row(number)
-    return Match(row.pop("id"), within(score, now.facts.similarity), row.pop("reference"), row)
+    return SearchHit(row.pop("id"), within(score, now.facts.similarity), row.pop("reference"), row)
 
 
 def _scores(block: "np.ndarray", query: "np.ndarray", precision: str) -> "np.ndarray":

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from zoo.arguments import checked, flag, optional, text, whole, wrong
 from zoo.errors import ArgumentError
-from zoo.index.base import Match, VectorIndex, a_query
+from zoo.index.base import SearchHit, VectorIndex, a_query
 from zoo.index.where import Filter
 from zoo.modalities import MODALITIES
 
@@ -18,7 +18,7 @@ _KNOWN: "WeakKeyDictionary[VectorIndex, tuple[tuple[str, str], tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
-class Compared(Match):
+class Compared(SearchHit):
     """A search result beside others of its kind or of several.
 
     Attributes:
@@ -98,6 +98,6 @@ def _conditions(index: VectorIndex, column: str) -> tuple[str, ...]:
     return _KNOWN[index][1]
 
 
-def compared(match: Match, kind: str, scales: "Scales") -> Compared:
+def compared(match: SearchHit, kind: str, scales: "Scales") -> Compared:
     """A result of a kind with what its score says."""
     return Compared(**vars(match), kind=kind, z=scales.z(match.score, kind), fits=scales.fits(match.score, kind))

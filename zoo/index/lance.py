@@ -12,7 +12,7 @@ from zoo.arguments import checked, mapping, whole
 from zoo.arguments import path as a_path
 from zoo.errors import FilterError, IndexStateError, ZooError
 from zoo.files import is_full
-from zoo.index.base import FACTS, IndexFacts, Match, as_float, rows_of, within
+from zoo.index.base import FACTS, IndexFacts, SearchHit, as_float, rows_of, within
 from zoo.index.facts import ORIGIN
 from zoo.index.locks import gone
 from zoo.index.store import Store
@@ -299,7 +299,7 @@ class LanceIndex(Store):
     def _count(self, where: str | None) -> int:
         return self._read(lambda table: table.count_rows(None if where is None else self._sql(where)), where)
 
-    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[Match]:
+    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]:
         kind = self.facts.similarity
         shown = [*self.facts.schema.names, "_distance"]
 
@@ -313,7 +313,9 @@ class LanceIndex(Store):
             return rows_of(found.to_arrow())
 
         rows = self._read(nearest, where)  # of both kinds of similarity the distance is 1 - similarity
-        return [Match(row.pop("id"), within(1 - row.pop("_distance"), kind), row.pop("reference"), row) for row in rows]
+        return [
+            SearchHit(row.pop("id"), within(1 - row.pop("_distance"), kind), row.pop("reference"), row) for row in rows
+        ]
 
     def _sql(self, where: str) -> str:
         return Filter(where, self.facts.schema).sql

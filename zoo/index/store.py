@@ -12,7 +12,7 @@ from zoo.arguments import path as a_path
 from zoo.arguments import vectors as some_vectors
 from zoo.errors import IndexStateError, ZooError
 from zoo.index import generations
-from zoo.index.base import FACTS, IndexFacts, Match, a_query, checked_query, checked_rows
+from zoo.index.base import FACTS, IndexFacts, SearchHit, a_query, checked_query, checked_rows
 from zoo.index.locks import Lease, make_folder, writers_lock
 from zoo.strangers.folders import Place
 from zoo.strangers.made import made_here, mark
@@ -137,7 +137,7 @@ class Store(abc.ABC):
         return self._count(where)
 
     @checked(query=a_query, k=whole(), where=optional(text), exact=flag)
-    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[Match]:
+    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[SearchHit]:
         """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer.
 
         Args:
@@ -201,7 +201,7 @@ class Store(abc.ABC):
     def _count(self, where: str | None) -> int: ...
 
     @abc.abstractmethod
-    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[Match]: ...
+    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]: ...
 
     @abc.abstractmethod
     def origins(self) -> set[str]:

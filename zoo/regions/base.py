@@ -38,7 +38,7 @@ class RegionRule:
 
     def read(self, encoder: "Encoder", item: Item, whole: Upright, mask: "np.ndarray") -> Any:
         """What the encoder, or the rule, reads of an item without its regions; runs in threads."""
-        return encoder.read(replace(item, image=self.image(whole, mask), regions=()))
+        return encoder.prepare_item(replace(item, image=self.image(whole, mask), regions=()))
 
     def reads(self, read: Any) -> Sequence[Any]:
         """Those reads of the encoder that one read of the rule holds."""

@@ -10,14 +10,14 @@ from zoo.models.backbones import ON_QWEN3_VL, byte_processor, qwen3_vl, tiny_qwe
 from zoo.models.qwen3vl_embedding import IMAGES, PAPER, TINY_MEDIA, VIDEOS
 from zoo.reranking.parts import of_backbone, random_reranker
 from zoo.reranking.registry import Facts, register_reranker
-from zoo.reranking.spec import Judge, RerankerSpec
+from zoo.reranking.spec import RerankerFormat, RerankerSpec
 from zoo.sequences import SequenceFormat
 
 if TYPE_CHECKING:
     from zoo.reranking.reranker import Reranker
 
 # Media as the embedders read them; an instruction gets no full stop here.
-QWEN3VL = Judge(
+QWEN3VL = RerankerFormat(
     SequenceFormat(
         prompt=(
             "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "

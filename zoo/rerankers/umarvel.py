@@ -7,7 +7,7 @@ from zoo.models.backbones import ON_QWEN2_VL, QWEN_MEDIA, byte_processor, qwen2_
 from zoo.models.umarvel import IMAGES, PAPER, TINY_IMAGES
 from zoo.reranking.parts import of_backbone, random_reranker
 from zoo.reranking.registry import Facts, register_reranker
-from zoo.reranking.spec import Judge, RerankerSpec
+from zoo.reranking.spec import RerankerFormat, RerankerSpec
 from zoo.sequences import SequenceFormat
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # dataset/datasets_mbeir_eval_rerank.py of chaxjli/U-MARVEL, whose line goes on in the middle of a string, so that the
 # indentation is part of the prompt; the misspelling is theirs.
-UMARVEL = Judge(
+UMARVEL = RerankerFormat(
     SequenceFormat(
         prompt=(
             "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"

@@ -8,15 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zoo.reranking.registry import build_reranker, get_reranker_spec, is_reranker, list_rerankers, register_reranker
-from zoo.reranking.spec import Judge, RerankerSpec
+from zoo.reranking.spec import RerankerFormat, RerankerSpec
 
 if TYPE_CHECKING:
     from zoo.reranking.loading import load_reranker
     from zoo.reranking.reranker import Reranker, Scored
 
 __all__ = [
-    "Judge",
     "Reranker",
+    "RerankerFormat",
     "RerankerSpec",
     "Scored",
     "build_reranker",

@@ -142,8 +142,8 @@ def unpublishable(source: Any) -> str:
 
 def check_promise(spec: RerankerSpec, model: "Reranker") -> None:
     """Raises UnrecognisedCheckpointError where a reranker does not read what is registered under its name."""
-    if model.spec.judge != spec.judge or not spec.modalities <= model.encoder.reads:
+    if model.spec.judge != spec.judge or not spec.modalities <= model.encoder.modalities:
         raise UnrecognisedCheckpointError(
             f"{spec.name} should read {sorted(spec.modalities)} as its facts say; what was built reads "
-            f"{sorted(model.encoder.reads)}"
+            f"{sorted(model.encoder.modalities)}"
         )

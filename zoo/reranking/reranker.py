@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole, wrong
 from zoo.arguments import dtype as a_dtype
-from zoo.embedder import Hit
+from zoo.embedder import RankHit
 from zoo.encoders.prefetch import batches
 from zoo.encoders.sequence import content_of
 from zoo.errors import InputError, NonFiniteEmbeddingError, NotPublishableError, UnsupportedModalityError
@@ -69,9 +69,9 @@ class Reranker(nn.Module):
         return Item(parts=tuple(Item(**{kind: value}) for kind, value in parts), instruction=instruction or None)
 
     def _parts(self, item: Item) -> list[tuple[str, Any]]:
-        if unread := item.modalities - self.encoder.reads:
+        if unread := item.modalities - self.encoder.modalities:
             raise UnsupportedModalityError(
-                f"{self.spec.name} reads {', '.join(sorted(self.encoder.reads))}, not {', '.join(sorted(unread))}",
+                f"{self.spec.name} reads {', '.join(sorted(self.encoder.modalities))}, not {', '.join(sorted(unread))}",
                 what=", ".join(sorted(unread)),
             )
         content = content_of(item)
@@ -140,7 +140,7 @@ class Reranker(nn.Module):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise wrong(f"pair {index}", pair, "a query and a document", "write [(query, document), ...]")
         try:
-            return index, self.encoder.read(self.pair(*pair)), None
+            return index, self.encoder.prepare_item(self.pair(*pair)), None
         except InputError as error:
             return index, None, error
 
@@ -174,7 +174,7 @@ class Reranker(nn.Module):
         batch_size: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         progress: bool | None = None,
-    ) -> list[Hit]:
+    ) -> list[RankHit]:
         """The `k` documents that answer a query best, best first, with their scores.
 
         Args:
@@ -188,7 +188,7 @@ class Reranker(nn.Module):
         hits, bad = [], []
         for index, score, error in self.score_stream(pairs, batch_size=batch_size, progress=progress):
             if error is None:
-                hits.append(Hit(index, score))
+                hits.append(RankHit(index, score))
             elif on_error == "raise":
                 raise error.at(index) from None
             else:

@@ -118,9 +118,9 @@ def _built(spec: RerankerSpec, config: dict[str, Any], folder: Path | None) -> R
         raise UnrecognisedCheckpointError(
             f"{spec.name}: cannot build its backbone: {' '.join(str(error).split())[:300]}; is the zoo new enough?"
         ) from error
-    if not spec.modalities <= encoder.reads:
+    if not spec.modalities <= encoder.modalities:
         raise UnrecognisedCheckpointError(
-            f"{spec.name} promises to read {sorted(spec.modalities)}; its judge reads {sorted(encoder.reads)}"
+            f"{spec.name} promises to read {sorted(spec.modalities)}; its judge reads {sorted(encoder.modalities)}"
         )
     return Reranker(encoder, torch.zeros(encoder.width), spec)
 

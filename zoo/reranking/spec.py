@@ -1,4 +1,4 @@
-"""RerankerSpec: the facts of a reranker, apart from its code; Judge: how it is asked about a pair (standard library)."""
+"""RerankerSpec: the facts of a reranker, apart from its code; RerankerFormat: how it is asked about a pair (standard library)."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ ASKED = ("prompt", "query")
 
 
 @dataclass(frozen=True)
-class Judge:
+class RerankerFormat:
     """How a model is asked about one query and one document.
 
     Attributes:
@@ -90,11 +90,11 @@ class Judge:
         return cls(**facts)
 
 
-def _a_judge(name: str, value: Any) -> Judge:
+def _a_judge(name: str, value: Any) -> RerankerFormat:
     if isinstance(value, Mapping):
-        return Judge.from_dict(value)
-    if not isinstance(value, Judge):
-        raise wrong(name, value, "a zoo.reranking.Judge", f"write {name}=Judge(...)")
+        return RerankerFormat.from_dict(value)
+    if not isinstance(value, RerankerFormat):
+        raise wrong(name, value, "a zoo.reranking.Judge", f"write {name}=RerankerFormat(...)")
     return value
 
 
@@ -133,7 +133,7 @@ class RerankerSpec:
     name: str
     modalities: frozenset[Modality]
     license: str
-    judge: Judge
+    judge: RerankerFormat
     max_tokens: int
     hub_id: str = ""
     revision: str | None = None

@@ -255,8 +255,8 @@ def _probes(model: Embedder) -> list[tuple[int, Any]]:
     reads: dict[int, Any] = {}
     for position, tower in enumerate(model.towers):
         for sample in samples:
-            if position not in reads and sample.modalities <= tower.encoder.reads:
-                reads[position] = tower.encoder.read(sample)
+            if position not in reads and sample.modalities <= tower.encoder.modalities:
+                reads[position] = tower.encoder.prepare_item(sample)
     return list(reads.items())
 
 

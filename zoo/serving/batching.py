@@ -207,11 +207,11 @@ class Batcher:
     def _read(self, job: _Job, index: int, item: Item) -> _Read:
         self._check_pixels(item)
         self._check_pages(item)
-        position = self.model.place(item)
+        position = self.model.route_index(item)
         self._check_audio(item)
-        encoder = self.model.readers[position].encoder
+        encoder = self.model.routes[position].encoder
         with decoding(self._heif), noticing() as silences:
-            read = encoder.read_prompted(item, job.prompt)
+            read = encoder.prepare_prompted(item, job.prompt)
         if silences and all(silences):
             if job.query:
                 raise SilentAudioError("the audio is silence, in which there is nothing to look for; record it again")
@@ -250,7 +250,7 @@ class Batcher:
 
     def _work(self) -> None:
         while taken := self._take():
-            for position, tower in enumerate(self.model.readers):
+            for position, tower in enumerate(self.model.routes):
                 mine = [(i, entry.read) for i, entry in enumerate(taken) if entry.tower == position]
                 for batch in batches(mine, tower.encoder, None):
                     self._embed(tower, [taken[i] for i, _ in batch])

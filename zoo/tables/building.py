@@ -47,7 +47,7 @@ class PairBuilder:
         try:
             (query,) = self._marked("query", self._one("query", schema.query, cells), cells)
             positive, *also = self._positives(cells)
-            also += self._marked("also", self._items(schema.also, cells, {}), cells)
+            also += self._marked("also", self._items(schema.extra_positives, cells, {}), cells)
             negatives = [item for parts in schema.negatives for item in self._items(parts, cells, {})]
             negatives = self._marked("negatives", negatives, cells)
             (query,) = self._instructed("query", [query], cells)

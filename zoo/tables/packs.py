@@ -74,7 +74,7 @@ def video_pair(row: dict[str, Any]) -> Pair:
 
 def _pair(medium: Item, texts: Sequence[str], group: str, name: str) -> Pair:
     first, *rest = [Item(text=text) for text in texts if text.strip()]
-    return Pair(medium, first, also=tuple(rest), group=group, name=name)
+    return Pair(medium, first, extra_positives=tuple(rest), group=group, name=name)
 
 
 def composed_pairs(split: str = "train") -> list[Pair]:

@@ -25,7 +25,7 @@ class Pair:
     Attributes:
         query, positive: items of any modality.
         negatives: hard negatives, nearest first; of this query alone.
-        also: further positives that are as right: one of them all is drawn for a step, or all are targets (the loss
+        extra_positives: further positives that are as right: one of them all is drawn for a step, or all are targets (the loss
             says which).
         group: pairs of one group show the same thing, and are never each other's negatives; "" where nothing but the
             content tells what is the same (`zoo.inputs.identity`).
@@ -39,7 +39,7 @@ class Pair:
     query: Item
     positive: Item
     negatives: tuple[Item, ...] = ()
-    also: tuple[Item, ...] = ()
+    extra_positives: tuple[Item, ...] = ()
     group: str = ""
     dataset: str = ""
     score: float | None = None
@@ -54,7 +54,7 @@ class Pair:
 
     def items(self) -> Iterator[Item]:
         """Query, positive, further positives and negatives, in this order."""
-        yield from (self.query, self.positive, *self.also, *self.negatives)
+        yield from (self.query, self.positive, *self.extra_positives, *self.negatives)
 
 
 @runtime_checkable
@@ -113,7 +113,7 @@ def answers_of(
                     bad(row, error)
                 yield None
             else:
-                yield Row(pair.query, (pair.positive, *pair.also), pair.negatives, pair.group)
+                yield Row(pair.query, (pair.positive, *pair.extra_positives), pair.negatives, pair.group)
 
     return Answers(rows())
 

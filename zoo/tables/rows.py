@@ -147,7 +147,7 @@ def _lists(schema: Schema, rows: Sequence[Sequence[str]], places: Mapping[str, i
     """The columns whose cells are JSON lists."""
     lists = {part.column for part in schema.parts if part.many} | ({schema.teacher_scores} - {None})
     # A column of further positives may hold one in each cell.
-    for column in {part.column for part in schema.also} & lists:
+    for column in {part.column for part in schema.extra_positives} & lists:
         if not any(row[places[column]].lstrip().startswith("[") for row in rows):
             lists.discard(column)
     return lists

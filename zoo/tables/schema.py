@@ -55,7 +55,7 @@ class Schema:
 
     Attributes:
         source: the table's name.
-        query, positive, also: columns of each item; several are one item (an image with a text).
+        query, positive, extra_positives: columns of each item; several are one item (an image with a text).
         negatives: columns of each hard negative.
         score, group, dataset, teacher_scores: columns of these facts, None where there are none.
         query_instruction, positive_instruction: columns of the task in words, for queries and for targets.
@@ -70,7 +70,7 @@ class Schema:
     query: tuple[Part, ...]
     positive: tuple[Part, ...]
     negatives: tuple[tuple[Part, ...], ...] = ()
-    also: tuple[Part, ...] = ()
+    extra_positives: tuple[Part, ...] = ()
     score: str | None = None
     group: str | None = None
     dataset: str | None = None
@@ -98,7 +98,12 @@ class Schema:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All columns that make items."""
-        return (*self.query, *self.positive, *(part for parts in self.negatives for part in parts), *self.also)
+        return (
+            *self.query,
+            *self.positive,
+            *(part for parts in self.negatives for part in parts),
+            *self.extra_positives,
+        )
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -114,7 +119,7 @@ class Schema:
         numbered = len(self.negatives) > 1
         roles = [("query", self.query), ("positive", self.positive)]
         roles += [(f"negative {i}" if numbered else "negative", parts) for i, parts in enumerate(self.negatives, 1)]
-        roles += [("also", self.also)] if self.also else []
+        roles += [("also", self.extra_positives)] if self.extra_positives else []
         lines = [(role, " + ".join(p.modality for p in parts), [p.column for p in parts]) for role, parts in roles]
         lines += [(fact.replace("_", " "), "", [column]) for fact, column in self.facts.items()]
         width, wide = (max(len(line[i]) for line in lines) for i in (0, 1))

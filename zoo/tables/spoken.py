@@ -66,7 +66,7 @@ class SpokenTable(MadeTable):
         return Pair(
             Item(audio=Waveform(samples, _RATE)),
             texts[0],
-            also=(texts[1],),
+            extra_positives=(texts[1],),
             group=label,
             dataset=self._name,
             where=self.where(row),

@@ -158,7 +158,7 @@ def _rows(pairs: Sequence[Pair] | PairTable, path: Path) -> Iterator[dict[str, A
         row: dict[str, Any] = {}
         for role, item in (("query", pair.query), ("positive", pair.positive)):
             row |= {f"{role}_{modality}": value for modality, value in _cells(item, path, where).items()}
-        for role, items in (("negatives", pair.negatives), ("also", pair.also)):
+        for role, items in (("negatives", pair.negatives), ("also", pair.extra_positives)):
             found = [_cells(item, path, where) for item in items]
             modalities = dict.fromkeys(modality for cells in found for modality in cells)
             row |= {f"{role}_{modality}": [cells.get(modality) for cells in found] for modality in modalities}
@@ -171,7 +171,7 @@ def _rows(pairs: Sequence[Pair] | PairTable, path: Path) -> Iterator[dict[str, A
 
 
 def _instructions(pair: Pair, where: str) -> dict[str, str]:
-    of_targets = {item.instruction or "" for item in (pair.positive, *pair.negatives, *pair.also)}
+    of_targets = {item.instruction or "" for item in (pair.positive, *pair.negatives, *pair.extra_positives)}
     if len(of_targets) > 1:
         raise TableError(f"{where}: its targets have different instructions {sorted(of_targets)}; only one is written")
     found = {"query_instruction": pair.query.instruction, "positive_instruction": pair.positive.instruction}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import InputError, MissingFileError
-from zoo.index import Compared, Match
+from zoo.index import Compared, SearchHit
 from zoo.inputs.excerpts import Excerpt
 from zoo.inputs.item import Item
 from zoo.inputs.kinds import kind_of
@@ -32,14 +32,14 @@ class Reranked(Compared):
 class Unread(NamedTuple):
     """A search result whose document could not be read, and why."""
 
-    match: Match
+    match: SearchHit
     error: InputError
 
 
 def rerank_matches(
     reranker: "Reranker",
     query: Any,
-    matches: Sequence[Match],
+    matches: Sequence[SearchHit],
     inputs: Inputs,
     *,
     batch_size: int | None = None,
@@ -76,7 +76,7 @@ def rerank_matches(
     return found, [Unread(matches[position], errors[position]) for position in sorted(errors)]
 
 
-def document_of(match: Match, inputs: Inputs) -> Item:
+def document_of(match: SearchHit, inputs: Inputs) -> Item:
     """What was embedded for a search result.
 
     Raises:

@@ -16,14 +16,14 @@ from zoo.registry.parts import register_part
 class Trigrams(Encoder):
     """Rows of a table by the checksum of three letters: no tokenizer, so nothing is saved beside the weights."""
 
-    reads = frozenset({"text"})
+    modalities = frozenset({"text"})
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__()
         self.width = width
         self.table = nn.Embedding(rows, width)
 
-    def read(self, item: Item) -> list[int]:
+    def prepare_item(self, item: Item) -> list[int]:
         text = f" {item.text.lower()} "
         return [crc32(text[at : at + 3].encode()) % self.table.num_embeddings for at in range(len(text) - 2)] or [0]
 

@@ -101,7 +101,7 @@ def trimmed_tokenizer(folder: Path) -> Any:
 def corpus(tokenizer: Any, pairs: Sequence[Pair], size: int, seed: int) -> list[str]:
     """Texts to distil on: all whole words, the pairs' own texts, passages of the text pack, and phrases of them."""
     words = [piece for piece in _by_row(tokenizer) if re.fullmatch(r"[a-z]{2,}", piece)]
-    own = sorted({item.text for pair in pairs for item in (pair.positive, *pair.also)})
+    own = sorted({item.text for pair in pairs for item in (pair.positive, *pair.extra_positives)})
     names = sorted({pair.name for pair in pairs if pair.name})
     generator = torch.Generator().manual_seed(seed)
 

@@ -53,11 +53,11 @@ class ImageData:
         self.pairs = pairs
         self.image, self.text = model.route(pairs[0].query).encoder, model.route(pairs[0].positive).encoder
         self.pixels = self._read_images(store_size)
-        texts = sorted({item.text for pair in pairs for item in (pair.positive, *pair.also)})
-        self.ids = [self.text.read(Item(text=text)) for text in texts]
+        texts = sorted({item.text for pair in pairs for item in (pair.positive, *pair.extra_positives)})
+        self.ids = [self.text.prepare_item(Item(text=text)) for text in texts]
         index = {text: position for position, text in enumerate(texts)}
         self.own = torch.tensor([index[pair.positive.text] for pair in pairs])
-        self.choices = [[index[item.text] for item in (pair.positive, *pair.also)] for pair in pairs]
+        self.choices = [[index[item.text] for item in (pair.positive, *pair.extra_positives)] for pair in pairs]
         self.answers = answers_of(pairs) if answers is None else answers
         self.groups = torch.from_numpy(np.unique(self.answers.sets, return_inverse=True)[1])
         self.queries, self.numbers = (torch.empty(len(many), dtype=torch.long) for many in (pairs, texts))
@@ -128,5 +128,5 @@ class ImageData:
     def _called(self, name: str, colour: int) -> list[int]:
         key = (name, colour)
         if key not in self._coloured:
-            self._coloured[key] = self.text.read(Item(text=f"a {list(COLOURS)[colour]} {name}"))
+            self._coloured[key] = self.text.prepare_item(Item(text=f"a {list(COLOURS)[colour]} {name}"))
         return self._coloured[key]

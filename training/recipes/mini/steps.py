@@ -89,7 +89,7 @@ def first_projection(model: Embedder, recipe: "MiniRecipe") -> Iterator[Callable
 def tower_of(model: Embedder, modality: str) -> Tower:
     """The tower that reads this modality alone."""
     for tower in model.towers:
-        if modality in tower.encoder.reads:
+        if modality in tower.encoder.modalities:
             return tower
     raise ValueError(f"{model.spec.name} has no tower for {modality}")
 

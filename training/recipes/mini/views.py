@@ -53,7 +53,7 @@ class Remembered(Encoder):
         self, encoder: TimmImage, data: ImageData, vectors: Tensor, tints: Tensor, began: dict[str, Tensor]
     ) -> None:
         super().__init__()
-        self.reads, self.width, self.batch_budget = encoder.reads, encoder.width, encoder.batch_budget
+        self.reads, self.width, self.batch_budget = encoder.modalities, encoder.width, encoder.batch_budget
         self.data, self.vectors, self.tints, self.began = data, vectors, tints, began
         self._encoder = (encoder,)  # in a tuple it is no part of what is trained and saved
 
@@ -62,8 +62,8 @@ class Remembered(Encoder):
         """The encoder that this one stands for."""
         return self._encoder[0]
 
-    def read(self, item: Item) -> Tensor:
-        return self.encoder.read(item)
+    def prepare_item(self, item: Item) -> Tensor:
+        return self.encoder.prepare_item(item)
 
     def collate(self, reads: Sequence[Tensor]) -> Batch:
         return {"vectors": torch.stack(list(reads))} if reads[0].ndim == 1 else self.encoder.collate(reads)

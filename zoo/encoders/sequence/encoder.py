@@ -94,7 +94,7 @@ class SequenceEncoder(Encoder):
                 f"no reader of {unread[0]} in sequences is known; known are {sorted(READERS)}"
             )
         self.prompt = Prompt(self.format.prompt)
-        self.reads, self.mixed = frozenset({"text", *self.format.marks}), self.format.mixed
+        self.modalities, self.mixed = frozenset({"text", *self.format.marks}), self.format.mixed
         self.backbone = backbone if backbone is not None else random_backbone(config)
         if self._sees:
             check_version(self.backbone)
@@ -166,7 +166,7 @@ class SequenceEncoder(Encoder):
             what=value[:60],
         )
 
-    def read(self, item: Item) -> Sequenced:
+    def prepare_item(self, item: Item) -> Sequenced:
         """One sequence.
 
         Raises:

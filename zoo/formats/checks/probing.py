@@ -53,7 +53,9 @@ def check_states(encoder: "TransformersText", where: object) -> None:
     import torch
 
     try:
-        ids = encoder.read(Item(text="a ꙮ 山"))  # a tokenizer may lack the token that it has for what it does not know
+        ids = encoder.prepare_item(
+            Item(text="a ꙮ 山")
+        )  # a tokenizer may lack the token that it has for what it does not know
     except Exception as error:
         if isinstance(error, ZooError) and not isinstance(error, InputError):
             raise

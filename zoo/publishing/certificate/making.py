@@ -328,7 +328,7 @@ def by_call(goldens: list[Golden], encode: Callable[[list[Item], str | None, Rol
 
 def inputs_of(model: "Embedder") -> list[Golden]:
     """The golden inputs that a model's towers read, images of its own size among them."""
-    towers = [tower.encoder.reads for tower in model.towers]
+    towers = [tower.encoder.modalities for tower in model.towers]
     shapes = [
         tower.encoder.transform.resize_size or tower.encoder.transform.size
         for tower in model.towers

@@ -326,7 +326,10 @@ class ZooProcessor(ProcessorMixin):
     def tokenizer(self) -> Any:
         """The tokenizer of texts as transformers' class, None where the model reads none or has one of another library."""
         for encoder in self.encoders:
-            if "text" in encoder.reads and (found := as_transformers(getattr(encoder, "tokenize", None))) is not None:
+            if (
+                "text" in encoder.modalities
+                and (found := as_transformers(getattr(encoder, "tokenize", None))) is not None
+            ):
                 return found
         return None
 
@@ -380,7 +383,7 @@ class ZooProcessor(ProcessorMixin):
         batch: Batch = {}
         texts = [text] if isinstance(text, str) else list(text or ())
         images = list(images) if isinstance(images, list | tuple) else [] if images is None else [images]
-        together = next((e for e in self.encoders if {"text", "image"} <= e.reads), None)
+        together = next((e for e in self.encoders if {"text", "image"} <= e.modalities), None)
         if together is not None and texts and images:
             items = [Item(text=one, image=image) for one, image in zip(texts, images, strict=True)]
             batch |= together.prepare([together.prompted(item, words) for item in items])
@@ -395,7 +398,7 @@ class ZooProcessor(ProcessorMixin):
 
     def _prepare(self, modality: str, items: list[Item], prompt: str) -> Batch:
         for encoder in self.encoders:
-            if modality in encoder.reads:
+            if modality in encoder.modalities:
                 return encoder.prepare([encoder.prompted(item, prompt) for item in items])
         raise UnsupportedModalityError(f"this model has no tower for {modality}", what=modality)
 

@@ -46,7 +46,7 @@ class ZooModule(InputModule):
     def modalities(self) -> list[Any]:
         """What the towers read, and "message", by which sentence-transformers lets mixed lists through."""
         known = [name for name in MEDIA if name in self.embedder.spec.modalities]
-        joint = {tuple(sorted(tower.encoder.reads & set(MEDIA))) for tower in self.embedder.readers}
+        joint = {tuple(sorted(tower.encoder.modalities & set(MEDIA))) for tower in self.embedder.routes}
         return [*known, *sorted(names for names in joint if len(names) > 1), "message"]
 
     @property
@@ -60,7 +60,7 @@ class ZooModule(InputModule):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
-        encoders = [tower.encoder for tower in self.embedder.towers if "text" in tower.encoder.reads]
+        encoders = [tower.encoder for tower in self.embedder.towers if "text" in tower.encoder.modalities]
         if not encoders:
             raise NotOfferedError(f"{self.embedder.spec.name} reads no text, so that its length cannot be set")
         for encoder in encoders:
@@ -92,12 +92,12 @@ class ZooModule(InputModule):
             InputError: an input cannot be embedded; its place is not told, because sentence-transformers has sorted them.
         """
         reads: dict[int, list[tuple[int, Any]]] = {}
-        readers = self.embedder.readers
+        readers = self.embedder.routes
         for row, value in enumerate(inputs):
             item = item_of(value)
-            position = self.embedder.place(item)
+            position = self.embedder.route_index(item)
             encoder = readers[position].encoder
-            reads.setdefault(position, []).append((row, encoder.read_prompted(item, prompt or "")))
+            reads.setdefault(position, []).append((row, encoder.prepare_prompted(item, prompt or "")))
         features: dict[str, Any] = {}
         for position, rows in reads.items():
             batch = readers[position].encoder.collate([read for _, read in rows])
@@ -109,7 +109,7 @@ class ZooModule(InputModule):
         """Adds `sentence_embedding` `(batch, dim)`, the model's vectors in the order of the inputs."""
         vectors: list[Tensor] = []
         rows: list[Tensor] = []
-        for position, tower in enumerate(self.embedder.readers):
+        for position, tower in enumerate(self.embedder.routes):
             prefix = f"tower{position}."
             batch = {name.removeprefix(prefix): value for name, value in features.items() if name.startswith(prefix)}
             if batch:

@@ -116,7 +116,7 @@ def _tower(model: "Embedder") -> tuple["nn.Module", dict[str, Any], "PixelTransf
     from zoo.heads import Identity
     from zoo.pooling import Cls
 
-    tower = next((tower for tower in model.towers if tower.encoder.reads == {"image"}), None)
+    tower = next((tower for tower in model.towers if tower.encoder.modalities == {"image"}), None)
     if tower is None:
         raise NotExportableError(f"{model.spec.name} has no tower for images alone")
     encoder = tower.encoder
