@@ -17,6 +17,7 @@ from types import ModuleType
 
 from zoo._version import __version__
 from zoo.allocator import keep_freed
+from zoo.cli._shared import with_like
 from zoo.errors import ZooError
 from zoo.strangers.terminal import clean_output
 
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
+        with_like(chosen)
         status = chosen.run(chosen)
         sys.stdout.flush()
         return status

@@ -32,7 +32,32 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None = 
         help=f"a name of `zoo list`, open_clip:ARCH/TAG, timm:NAME, hf:ORG/REPO, or ./FOLDER; a vision-language checkpoint "
         f'says whose prompt and pooling it has: "./FOLDER like gme-qwen2vl-2b" ({shown})',
     )
+    add_like(parser)
     add_device(parser, more)
+
+
+def add_like(parser: Any, of: str = "model") -> None:
+    """`--like`, beside the argument called `of` that names a model; `with_like` puts the two together."""
+    parser.add_argument(
+        "--like",
+        metavar="OTHER",
+        help='the registered model whose prompt and pooling a checkpoint has: --like OTHER is "NAME like OTHER"',
+    )
+    parser.set_defaults(like_of=of)
+
+
+def with_like(arguments: argparse.Namespace) -> None:
+    """Puts `--like OTHER` after the name that it is of; raises ZooError where there is none, or where it says so itself."""
+    from zoo.registry import LIKE
+
+    if (other := getattr(arguments, "like", None)) is None:
+        return
+    name = getattr(arguments, of := arguments.like_of)
+    if not name:
+        raise ZooError(f"--like {other} is of a model that is named: add --{of} NAME")
+    if LIKE in name:
+        raise ZooError(f'"{name}" says what it is read like; leave --like {other} out')
+    setattr(arguments, of, f"{name}{LIKE}{other}")
 
 
 def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:

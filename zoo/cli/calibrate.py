@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli._pairs import tell_left_out
-from zoo.cli._shared import add_device, add_pair_options, check_output, print_json, print_table, source, waiting
+from zoo.cli._shared import (
+    add_device,
+    add_like,
+    add_pair_options,
+    check_output,
+    print_json,
+    print_table,
+    source,
+    waiting,
+)
 from zoo.errors import ZooError
 from zoo.strangers.folders import Place
 
@@ -49,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a table of pairs, or pack:NAME; repeat: all are one corpus",
     )
     parser.add_argument("--split", metavar="S", help="of the pairs (default: val where there is one, else all)")
+    add_like(parser)
     add_device(parser, "or the pairs as if they had not this column; ")
     add_pair_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="fail where more rows of --pairs cannot be measured")

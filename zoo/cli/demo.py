@@ -2,7 +2,7 @@
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_outside, existing, port, source
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_like, add_outside, existing, port, source
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vectors", type=existing, metavar="DIR", help="search what `zoo embed` made of images")
     parser.add_argument("--root", type=existing, metavar="DIR", help="where the images of --vectors are")
     add_outside(parser)
+    add_like(parser, "name")
     add_ignore(parser)
     parser.add_argument(
         "--page", metavar="NAME", help="what is shown at first: search, compose or regions (point at a thing)"

@@ -32,6 +32,7 @@ import time
 
 from zoo.cli._shared import (
     add_device,
+    add_like,
     add_pair_options,
     check_output,
     existing,
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=existing, metavar="FILE", help="JSON that the figures are added to, after each task"
     )
+    add_like(parser)
     add_device(parser, "or the pairs as if they had not this column; ")
     add_pair_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="fail where more rows of --pairs cannot be measured")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.cli._shared import (
     DEFAULT_MODEL,
     add_device,
+    add_like,
     add_pair_options,
     described,
     existing,
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="judges what the teacher ranks: a name of `zoo list --rerankers`, or a cross-encoder of sentence-transformers (texts)",
     )
+    add_like(parser, "teacher")
     add_device(parser, "or the pairs as if they had not this column; ")
     add_pair_options(parser)
     parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or images")

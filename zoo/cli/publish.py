@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo._version import __version__
-from zoo.cli._shared import add_ignore, check_folder, existing, print_json, source
+from zoo.cli._shared import add_ignore, add_like, check_folder, existing, print_json, source
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timm", metavar="ORG/NAME", help="publish the vision tower for timm in its own repository")
     parser.add_argument("--wheel", type=existing, metavar="FILE", help="a wheel of the zoo that the Space installs")
     parser.add_argument("--license", metavar="ID", help="where it differs from the base model's, e.g. cc-by-4.0")
+    add_like(parser, "source")
     add_ignore(parser)
     parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
     parser.add_argument(

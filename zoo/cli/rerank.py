@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.cli._rerank import NAMES, open_reranker, tell_unread
 from zoo.cli._shared import (
     add_device,
+    add_like,
     add_pair_options,
     described,
     existing,
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", type=existing, metavar="FILE", help="an image that belongs to the query")
     parser.add_argument("--instruction", metavar="TEXT", help="what the reranker is told to look for")
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="the best of a query (default: 10)")
+    add_like(parser, "name")
     add_device(parser, "or a table as if it had not this column; ")
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="pairs at once (default: what suits the model)"

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 
-from zoo.cli._shared import DEFAULT_MODEL, add_against_option, add_device, open_model, port, positive
+from zoo.cli._shared import DEFAULT_MODEL, add_against_option, add_device, add_like, open_model, port, positive
 from zoo.errors import ZooError
 from zoo.inputs.heif import check_library
 
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", default=DEFAULT_MODEL, metavar="NAME",
         help=f"a name of `zoo list`, hf:ORG/REPO, or ./FOLDER (default: {DEFAULT_MODEL})",
     )  # fmt: skip
+    add_like(parser)
     add_device(parser)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--port", type=port, default=8000, help="0 takes any free one (default: 8000)")

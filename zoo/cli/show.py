@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli._rerank import meant, of_reranker, open_reranker
-from zoo.cli._shared import add_ignore, on_terminal, print_json, short, source, spelled
+from zoo.cli._shared import add_ignore, add_like, on_terminal, print_json, short, source, spelled
 from zoo.strangers.terminal import console
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ EXAMPLES = ("zoo show zoo-mini", "zoo show zoo-mini --json", "zoo show qwen3vl-r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo show`."""
     parser.add_argument("name", help="a name of `zoo list` or `zoo list --rerankers`, a folder, or hf:ORG/REPO")
+    add_like(parser, "name")
     add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="for machines")
 

@@ -13,7 +13,7 @@ Several processes: accelerate launch --config_file training/launch/ddp.yaml -m z
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_pair_options, existing, integer, positive, real
+from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_like, add_pair_options, existing, integer, positive, real
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="NAME", help=f"what is trained: a name of `zoo list` or ./FOLDER (default: {DEFAULT_MODEL})"
     )
+    add_like(parser)
     add_ignore(parser, "or the data as if they had not this column; ")
     parser.add_argument("--from-scratch", action="store_true", help="begin with random weights of that shape")
     parser.add_argument(

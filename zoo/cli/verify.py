@@ -14,7 +14,7 @@ was measured between torch's and Pillow's resizing, since other libraries use ei
 import argparse
 import sys
 
-from zoo.cli._shared import add_ignore, print_json, print_table, source
+from zoo.cli._shared import add_ignore, add_like, print_json, print_table, source
 
 EXAMPLES = (
     "zoo verify zoo-mini",
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write", action="store_true", help="make the certificate of a folder, in place of an older one"
     )
+    add_like(parser, "name")
     add_ignore(parser)
     parser.add_argument("--trust-remote-code", action="store_true", help="let Python files of the folder run")
     parser.add_argument("--json", action="store_true", help="for machines")
