@@ -32,7 +32,7 @@ $(READY_DOCS): $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs]'
 	touch $@
 
-demo: $(READY)  ## search photos by words in the browser: `make demo PHOTOS=~/Pictures`
+demo: $(READY)  ## search photos by text in the browser: `make demo PHOTOS=~/Pictures`
 	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos "$$PHOTOS") $(if $(PORT),--port $(PORT))
 
 test: $(READY) browser  ## everything but slow, gpu and hub tests, in three processes (JOBS=0: in one, without workers)
@@ -51,9 +51,11 @@ docs: $(READY_DOCS)  ## the site of docs/ in build/site: open build/site/index.h
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "open build/site/index.html"
 
-lint: $(READY)
+lint: $(READY)  ## style, spelling, and the words of the field
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/typos
+	$(BIN)/python -m tests.words
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -32,7 +32,7 @@ from .views import Views
 
 _AHEAD = 3  # steps that are read while the model works
 _TOGETHER = 16  # pairs that one thread reads before it is given others
-_DECODED_BYTES = 2**30  # of images, videos and sounds as the encoders read them, kept for the next epoch
+_DECODED_BYTES = 2**30  # of images, videos and audio as the encoders read them, kept for the next epoch
 _TRIES = 8  # pairs that may stand for one that cannot be read
 _SAID = 5  # rows of silence
 _ORDER = 1  # tells the stream of a pair's positives from the others

@@ -1,4 +1,4 @@
-"""Audio from folders and tables to vectors and back: every file below a folder, every form of a column, found again by words."""
+"""Audio from folders and tables to vectors and back: every file below a folder, every form of a column, found again by text."""
 
 import csv
 import io

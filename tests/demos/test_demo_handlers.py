@@ -433,7 +433,7 @@ def test_a_model_that_does_not_load_leaves_the_page_as_it_was(make, monkeypatch)
     assert "Hub cannot be reached" in warned[0]
 
 
-@pytest.mark.parametrize("name", ["/etc", "open_clip:ViT-B-32/openai", "hf:org/repo", "", "nonsense"])
+@pytest.mark.parametrize("name", ["/etc", "open_clip:ViT-B-32/openai", "hf:org/repo", "", "no-such-name"])
 def test_a_model_that_is_not_offered_is_never_loaded(make, monkeypatch, name):
     fake_registry(monkeypatch, [], lambda name: pytest.fail("loaded"))
     monkeypatch.setattr(gr, "Warning", lambda message, **_: None)

@@ -180,7 +180,7 @@ def test_frozen_towers_are_cached_and_give_the_same_step(modalities, tmp_path):
     assert found[0][1]
 
 
-def test_a_run_teaches_a_combiner_of_texts_and_sounds_and_its_model_opens(tmp_path):
+def test_a_run_teaches_a_combiner_of_texts_and_audio_and_its_model_opens(tmp_path):
     model = model_of("text", "audio")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     pairs = [Pair(item, Item(audio=make_audio(50 + i))) for i, item in enumerate(items_of(("text", "audio"), 12))]

@@ -168,7 +168,7 @@ def test_a_mark_of_what_nobody_reads_is_refused() -> None:
 
 
 class Heard(VisionReader):
-    """Sounds, shown to the vision layers: a reader of another package."""
+    """Audio, shown to the vision layers: a reader of another package."""
 
     marker = token_id = None
     type = 0

@@ -121,7 +121,7 @@ def test_of_a_pickle_that_was_allowed_it_is_read_too(copy):
 @pytest.mark.parametrize(
     "value", [{"log": "4"}, {"log": None}, {"log": True}, {}, {"log": 1.0, "base": 2.0}, [4.6], {"log": 1e9}]
 )
-def test_nonsense_in_our_own_file_is_refused(value, tmp_path):
+def test_what_is_invalid_in_our_own_file_is_refused(value, tmp_path):
     model = build_model("text-test")
     model.logit_scale = LogitScale(4.5)
     model.save_pretrained(tmp_path)

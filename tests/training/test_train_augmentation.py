@@ -174,7 +174,7 @@ def test_swapped_words_are_all_there_and_near_their_place():
 # ------------------------------------------------------------------------------------------------- recordings and videos
 
 
-def test_a_sound_is_louder_or_softer_within_the_decibels_and_never_clips():
+def test_audio_is_louder_or_softer_within_the_decibels_and_never_clips():
     levels = []
     for seed in range(200):
         view = change_audio(AUDIO, rng(seed), gain=6)
@@ -186,7 +186,7 @@ def test_a_sound_is_louder_or_softer_within_the_decibels_and_never_clips():
     assert change_audio(AUDIO * 2.4, rng(1), gain=40).abs().max() <= 1.0001
 
 
-def test_a_moved_sound_is_the_same_with_silence_before_or_after():
+def test_moved_audio_is_the_same_with_silence_before_or_after():
     ahead = 0
     for seed in range(50):
         view = change_audio(AUDIO, rng(seed), shift=0.1)
@@ -234,7 +234,7 @@ def test_all_frames_of_a_video_are_changed_alike():
         assert not torch.equal(view[0], IMAGE)
 
 
-def test_videos_and_sounds_given_as_arrays_are_changed_once_before_they_are_read():
+def test_videos_and_audio_given_as_arrays_are_changed_once_before_they_are_read():
     video, audio = VIDEO.movedim(1, -1).numpy(), AUDIO.numpy()
     for item in (Item(video=video), Item(video=torch.from_numpy(video)), Item(audio=audio), Item(audio=AUDIO)):
         changed = EVERYTHING.item(item, 5)

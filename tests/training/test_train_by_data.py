@@ -215,7 +215,7 @@ def test_a_model_is_trained_that_every_loss_can_compare():
         assert ByData(default, (("sts", named),), numbers=[default == "hardness"]).similarities == {"cosine", "dot"}
 
 
-def test_nonsense_in_the_recipe():
+def test_what_is_invalid_in_the_recipe():
     for losses in (("sts*", "cosent"), (("sts*",),), (("sts*", 3),), (("", "cosent"),)):
         with pytest.raises(RecipeError, match="losses are written"):
             quick(losses=losses)

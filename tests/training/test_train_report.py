@@ -356,7 +356,7 @@ def test_examples_hold_what_was_ranked(run, measured):
             assert (names[shown.text] == names[case.right.text]) == (place == 1)
 
 
-def test_broken_images_and_sounds_are_named(tmp_path, mini):
+def test_broken_images_and_audio_are_named(tmp_path, mini):
     pairs = [Pair(Item(text="cat"), Item(text="kitten")), Pair(Item(text="dog"), Item(text="puppy"))]
     scores = scores_of(mini, pairs)
     shown = [replace(p, positive=Item(image=tmp_path / "gone.jpg", audio=tmp_path / "bark.wav")) for p in pairs]

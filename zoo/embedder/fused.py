@@ -110,7 +110,7 @@ class FusedEncoder(Encoder):
         return batch
 
     def length(self, read: dict[str, Any]) -> float:
-        """Cost of the dearest part, in units of the smallest budget; known parts cost next to nothing."""
+        """Cost of the costliest part, in units of the smallest budget; known parts cost next to nothing."""
         return max([0.01, *(self._cost(name, part) for name, part in read.items() if not isinstance(part, Known))])
 
     def _cost(self, name: str, part: Any) -> float:

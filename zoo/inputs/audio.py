@@ -175,7 +175,7 @@ def iter_audio(
             `seconds`, which it is by default. start: seconds of the source at which the first begins.
 
     Yields:
-        `Sound`s; each has its `start` in the source. Audio shorter than `seconds` is one shorter window.
+        `DecodedAudio`s; each has its `start` in the source. Audio shorter than `seconds` is one shorter window.
 
     Raises:
         As `load_audio`, also after windows that were good.
