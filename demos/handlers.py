@@ -145,7 +145,7 @@ class Search:
     def by_both(
         self,
         image: str | None,
-        words: str,
+        text: str,
         instruction: str = "",
         share: float = 0.5,
         top_k: int = 8,
@@ -154,7 +154,7 @@ class Search:
         """The images that are like the one given, changed as the text says; the given one itself is left out.
 
         Args:
-            image: the reference. words: what is to be different, for example "the same but in blue".
+            image: the reference. text: what is to be different, for example "the same but in blue".
             instruction: the task in words, or the name of one of MMEB's; for models that read both as one sequence.
             share: weight of the image, 0 to 1, for models that read image and text apart and add the vectors.
             top_k: how many images to return.
@@ -162,19 +162,19 @@ class Search:
         gallery, model = self.in_use(own)
         started = time.perf_counter()
         share = in_range("Weight of the image", share, 0, 1)
-        if not (words or "").strip():
+        if not (text or "").strip():
             raise user_error("Say what is to be different, for example: the same but in blue.")
         reference = self._embed_upload(model, image)
         try:
-            item = Item(image=Path(image), text=words)
+            item = Item(image=Path(image), text=text)
             together = model.route(item).encoder.interleaved
             if together:
                 task = (instruction or "").strip()
                 task = TASKS[task].query if task in TASKS else task
                 item = replace(item, instruction=task or None)
             if not together and isinstance(model.fusion, WeightedSum):
-                text = model.encode_query(words, progress=False)
-                vector = finished(WeightedSum(share)(reference, text), model.spec.similarity)
+                asked = model.encode_query(text, progress=False)
+                vector = finished(WeightedSum(share)(reference, asked), model.spec.similarity)
             else:
                 with decoding(self.heif):
                     vector = model.encode_query(item, progress=False)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.embedder import Embedder
 from zoo.embedder.streaming import Encoded, is_out_of_memory
-from zoo.encoders.prefetch import Pace, batches, windows
+from zoo.encoders.prefetch import Prefetch, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError, TooFewPairsError
 from zoo.evaluation.pairs import WAYS
 from zoo.inputs.hashing import item_key
@@ -260,7 +260,7 @@ class HeldOutEncoder:
     ) -> Iterator[Encoded]:
         """One `Encoded` for each item, in order; arguments as those of `encode_stream`."""
         prefix = self.run.model.prompt_text(prompt, prompt_name)
-        pace = Pace([reader.encoder for reader in self.run.model.routes])
+        pace = Prefetch([reader.encoder for reader in self.run.model.routes])
         with ThreadPoolExecutor(4, thread_name_prefix="zoo-held-out") as pool:
             for window in windows(items, pace, clock=lambda: 0.0):  # cut by the items alone: the same every time
                 mine = [entry for chunk in window.chunks for entry in chunk]

@@ -67,7 +67,7 @@ def test_api_names_and_parameters_are_pinned(local, shared, tmp_path):
 
     expected = {
         "/search_by_text": ["query", "top_k"],
-        "/search_by_both": ["image", "words", "instruction", "share", "top_k"],
+        "/search_by_both": ["image", "text", "instruction", "share", "top_k"],
         "/search_by_image": ["image", "top_k"],
         "/search_by_file": ["file", "top_k"],
         "/search_by_region": ["image", "marks", "labels", "top_k"],

@@ -18,7 +18,7 @@ from zoo.bulk import embed_dataset
 from zoo.bulk.tables import LinesSource
 from zoo.embedder import streaming
 from zoo.encoders.base import Encoder
-from zoo.encoders.prefetch import Pace, windows
+from zoo.encoders.prefetch import Prefetch, windows
 from zoo.inputs.hashing import item_key
 from zoo.inputs.item import Item
 
@@ -232,7 +232,7 @@ def produced(clock, seconds, count=100_000):
 
 
 def test_a_window_is_closed_by_time_as_well_as_by_count(model):
-    pace, clock = Pace([model.towers[0].encoder]), Clock()
+    pace, clock = Prefetch([model.towers[0].encoder]), Clock()
     _, source = produced(clock, 0.05, 100)
     found = list(windows(source, pace, clock))
     sizes = [sum(len(chunk) for chunk in window.chunks) for window in found]

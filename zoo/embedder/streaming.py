@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.embedder.documents import DocumentTower
-from zoo.encoders.prefetch import Pace, batches, windows
+from zoo.encoders.prefetch import Prefetch, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.inputs.item import as_item
 from zoo.inputs.kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
@@ -115,7 +115,7 @@ def stream(
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
     try:
         ahead: deque[list[Future]] = deque()
-        pace = Pace([reader.encoder for reader in model.routes])
+        pace = Prefetch([reader.encoder for reader in model.routes])
         silent: set[int] = set()  # of what is read and not given yet
         paths = _Paths()
         for window in windows(inputs, pace):

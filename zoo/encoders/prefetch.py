@@ -14,8 +14,8 @@ _PATIENCE = 0.5  # seconds in which a window is gathered: of a slow producer's i
 _WINDOW_BYTES = 2**30  # of images and videos that are read and wait; two windows are there at a time
 
 
-class Pace:
-    """What an image counts in a window: 16, or as much as keeps images like those read last within a gigabyte.
+class Prefetch:
+    """How far reading runs ahead: what an image counts in a window, 16, or as much as keeps images like those read last within a gigabyte.
 
     An image is half a megabyte for CLIP; for a vision-language model it may be forty, and a video some hundred.
 
@@ -66,7 +66,7 @@ class Window(NamedTuple):
     error: Exception | None = None
 
 
-def windows(inputs: Iterable[Any], pace: Pace, clock: Callable[[], float] = time.monotonic) -> Iterator[Window]:
+def windows(inputs: Iterable[Any], pace: Prefetch, clock: Callable[[], float] = time.monotonic) -> Iterator[Window]:
     """Inputs gathered into windows of bounded size, each in bounded time as far as the inputs let it.
 
     Raises nothing of its own: where the inputs end in an error, the last window holds it beside what came before.
