@@ -133,7 +133,7 @@ def test_a_vision_language_backbone_reads_text_alone_where_nothing_is_marked() -
     with torch.inference_mode():
         vectors = tower(alone.prepare([Item(text=text) for text in TEXTS]))
     torch.testing.assert_close(both.encode(TEXTS), vectors, atol=1e-5, rtol=0)
-    assert alone.reads == {"text"}
+    assert alone.modalities == {"text"}
     assert alone.preprocessing().keys() == {"format", "media", "max_tokens"}
 
 

@@ -188,7 +188,7 @@ class TestStart:
         project.load_state_dict(began)
 
     def test_a_step_draws_a_view_of_each_image_and_its_caption_knows_how_it_was_painted(self, begun):
-        memory, read = begun.towers[0].encoder, begun.towers[1].encoder.read
+        memory, read = begun.towers[0].encoder, begun.towers[1].encoder.prepare_item
         feed = view_feed(begun, RECIPE, build_sampler("shuffled", np.zeros(12, int), batch_size=12, seed=0))
         drawn = []
         for step in (0, 1, 0):
@@ -232,7 +232,7 @@ class TestStart:
         red, black = (list(COLOURS).index(name) for name in ("red", "black"))
         tints[3], tints[7] = black, red
         batch = data.batch(torch.arange(12), tints=tints)
-        read = model.towers[1].encoder.read
+        read = model.towers[1].encoder.prepare_item
         assert batch.ids[3] == read(Item(text=f"a black {PAIRS[3].name}"))
         assert batch.ids[7] == read(Item(text=f"a red {PAIRS[7].name}"))
         assert [ids for row, ids in enumerate(batch.ids) if row not in (3, 7)] == [
