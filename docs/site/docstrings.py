@@ -42,7 +42,7 @@ def one_line_each(text: str, names: list[str]) -> str:
 
     Args:
         text: the docstring, without the indentation that it has in the file.
-        names: what an entry of Args or Attributes may be called; exceptions are told by their names' endings.
+        names: what an entry of Args or Attributes may be called; exceptions are recognised by the ends of their names.
     """
     head, *rest = re.split(r"(?m)^(Args|Attributes|Raises):\n((?:(?: .*)?\n?)*)", text)
     done = [head]

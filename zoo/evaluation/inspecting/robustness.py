@@ -185,5 +185,5 @@ def by_length(embedding: Embedding, material: Material, limit: int) -> list[Resu
 
 def _truncated(model: Embedder, text: str) -> bool:
     item, prompt = Item(text=text), model.prompt_text(**model.for_role("document"))
-    encoder = model.readers[model.place(item)].encoder
+    encoder = model.routes[model.route_index(item)].encoder
     return encoder.cut(encoder.prompted(item, prompt)) is not None
