@@ -34,7 +34,7 @@ class ColourVideos(ColourImages):
     modalities = frozenset({"video"})
 
     def prepare_item(self, item: Item) -> torch.Tensor:
-        return super().read(Item(image=load_video(item.video, frames=1).frames[0]))
+        return super().prepare_item(Item(image=load_video(item.video, frames=1).frames[0]))
 
 
 def model_of(*encoders: type) -> Embedder:

@@ -59,7 +59,7 @@ class ColourClips(ColourImages):
     modalities = frozenset({"video"})
 
     def prepare_item(self, item: Item) -> torch.Tensor:
-        return super().read(Item(image=load_video(item.video, frames=3).frames[1]))
+        return super().prepare_item(Item(image=load_video(item.video, frames=3).frames[1]))
 
 
 class ColourTones(ColourImages):

@@ -140,7 +140,7 @@ def test_a_vision_language_backbone_reads_text_alone_where_nothing_is_marked() -
 def test_the_shape_alone_says_that_it_has_no_tokenizer() -> None:
     spec = ModelSpec(name="x", modalities={"text"}, dim=32, license="mit", max_tokens=64, format=DECODER)
     with pytest.raises(MissingWeightsError, match="without its tokenizer"):
-        sequence(spec, qwen3()).read(Item(text="a"))
+        sequence(spec, qwen3()).prepare_item(Item(text="a"))
 
 
 # ----------------------------------------------------------------------------------------------------------------- media

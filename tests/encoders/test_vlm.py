@@ -99,7 +99,7 @@ def test_sequential_and_mrope_positions_differ_only_with_images(model):
     text, both = [Item(text="words alone")], [Item(text="words", image=make_image(0, 120, 60))]
     assert torch.equal(last(one, text), last(two, text))
     assert (last(one, both) - last(two, both)).abs().max() > 1e-3
-    positions = one.collate([one.read(both[0])])["positions"]
+    positions = one.collate([one.prepare_item(both[0])])["positions"]
     assert torch.equal(positions, torch.arange(positions.shape[-1]).expand(3, 1, -1))
 
 
@@ -221,7 +221,7 @@ def test_of_a_megabyte_only_what_can_be_read_is_tokenised(model, monkeypatch):
 @pytest.mark.parametrize("room", range(1, 9))
 def test_letters_of_several_tokens_are_cut_whole(model, room):
     source = model.towers[0].encoder
-    least = len(source.read(Item(text="a")).ids) - 1
+    least = len(source.prepare_item(Item(text="a")).ids) - 1
     encoder = read_otherwise(source, least + room, byte_processor())
     read = encoder.prepare_item(Item(text="🙂🙂🙂"))  # four bytes each
     assert len(read.ids) == least + room // 4 * 4

@@ -352,7 +352,7 @@ def test_ours_keeps_the_end_and_the_reference_cuts_it(like: str, published: dict
     whole, cut = (model.towers[0].encoder.prepare_item(long).ids for model in (ours, theirs))
     row = family.fetched(family.row(long))
     uncut = read_otherwise(ours.towers[0].encoder, 10**6, truncation="text")
-    full = uncut.read(long).ids
+    full = uncut.prepare_item(long).ids
     assert row.prompt.endswith(uncut.tokenizer.decode(full[-3:]))
     assert len(whole) == len(cut) == most
     assert whole[-3:] == full[-3:]

@@ -69,7 +69,7 @@ def qwen3_row(query: Item, document: Item) -> qwen3_vl.Row:
             content += images[-1].words
         words.append(content + (item.text or ""))
     instruction = query.instruction or "Given a search query, retrieve relevant candidates that answer the query."
-    system = 'RerankerFormat whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be "yes" or "no".'  # fmt: skip
+    system = 'Judge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be "yes" or "no".'  # fmt: skip
     user = f"<Instruct>: {instruction}<Query>:{words[0]}\n<Document>:{words[1]}"
     prompt = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
     return qwen3_vl.Row(prompt, images, videos)

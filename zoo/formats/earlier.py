@@ -12,6 +12,8 @@ from zoo.sequences import limits_to_dict, spec_of_earlier
 
 ENCODER = "encoders.vlm:VlmEncoder"
 NOW = "encoders.sequence:SequenceEncoder"
+# Modules whose encoders saved folders name, and what they are called since 0.2.
+MOVED = {"encoders.hf_dual": "encoders.transformers_dual", "encoders.hf_video": "encoders.transformers_video"}
 
 
 def current(value: Any, where: str) -> Any:
@@ -48,6 +50,9 @@ def _tower(tower: Any, spec: Any) -> Any:
         ValueError: its encoder has facts in both words, or says of its pooler what the facts of the model do not.
     """
     encoder = tower.get("encoder") if isinstance(tower, dict) else None
+    if isinstance(encoder, dict) and isinstance(kind := encoder.get("kind"), str):
+        module, colon, name = kind.partition(":")
+        tower = {**tower, "encoder": (encoder := {**encoder, "kind": f"{MOVED.get(module, module)}{colon}{name}"})}
     if not isinstance(encoder, dict) or encoder.get("kind") != ENCODER or encoder.get("reading") is None:
         return tower
     now = spec_of_earlier(encoder)

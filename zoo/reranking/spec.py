@@ -94,7 +94,7 @@ def _a_judge(name: str, value: Any) -> RerankerFormat:
     if isinstance(value, Mapping):
         return RerankerFormat.from_dict(value)
     if not isinstance(value, RerankerFormat):
-        raise wrong(name, value, "a zoo.reranking.Judge", f"write {name}=RerankerFormat(...)")
+        raise wrong(name, value, "a zoo.reranking.RerankerFormat", f"write {name}=RerankerFormat(...)")
     return value
 
 

@@ -53,7 +53,7 @@ class Remembered(Encoder):
         self, encoder: TimmImage, data: ImageData, vectors: Tensor, tints: Tensor, began: dict[str, Tensor]
     ) -> None:
         super().__init__()
-        self.reads, self.width, self.batch_budget = encoder.modalities, encoder.width, encoder.batch_budget
+        self.modalities, self.width, self.batch_budget = encoder.modalities, encoder.width, encoder.batch_budget
         self.data, self.vectors, self.tints, self.began = data, vectors, tints, began
         self._encoder = (encoder,)  # in a tuple it is no part of what is trained and saved
 
