@@ -10,7 +10,7 @@ from torch import Tensor
 from .base import register_loss_part, without_empty
 from .parts import Block, Mask
 
-_NEAREST = 50
+_NEAREST = 50  # best teacher scores of a row whose spread counts, as in mining (`zoo.training.mining`)
 
 
 @register_loss_part("adaptive_margin", symmetric=False)
@@ -35,8 +35,8 @@ class AdaptiveMargin(Mask):
         self.least, self.most, self.teacher = least, most, teacher
 
     def removed(self, block: Block) -> Tensor:
-        scores, own = block.teacher()
-        size = own.abs().clamp(min=torch.finfo(own.dtype).tiny)
+        scores, own = block.teacher()  # (b, N), (b, 1)
+        size = own.abs().clamp(min=torch.finfo(own.dtype).tiny)  # never divide by a similarity of 0
         there = without_empty(scores.T, block.extras.get("empty") if block.column_side == "target" else None).T
         best = there.topk(min(_NEAREST, there.shape[1]), dim=1).values
         spread = (best.std(1, correction=0, keepdim=True) / size).clamp(0, 1)

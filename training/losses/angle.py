@@ -69,6 +69,8 @@ class AnglE(Loss):
         if self.in_batch:
             same = (scores >= self.positive).nonzero()[:, 0]
             picked = _picks(queries, targets, same, scale, extras.get("right"))
+            # Over all 2 B rows, as in the authors' code, also those that pick nothing: a batch with few
+            # equal pairs weighs less.
             loss = loss + self.in_batch * picked / (2 * len(queries))
         return loss
 
@@ -78,9 +80,12 @@ def angle_similarity(a: Tensor, b: Tensor) -> Tensor:
 
     As in the authors' code and in sentence-transformers; equation 3 of the paper has the order of the grades reversed.
     """
+    # An odd length gets a column of zeros: both halves must pair up, and 0 changes neither sum.
     if a.shape[1] % 2:
         a, b = F.pad(a, (0, 1)), F.pad(b, (0, 1))
     (real_a, imaginary_a), (real_b, imaginary_b) = a.chunk(2, 1), b.chunk(2, 1)
+    # (a + bi)(c - di) = (ac + bd) + (bc - ad)i. The authors' code divides by the lengths of z and w;
+    # those of unit vectors are 1.
     return ((a * b).sum(1) + (imaginary_a * real_b - real_a * imaginary_b).sum(1)).abs()
 
 
@@ -89,12 +94,14 @@ def _picks(queries: Tensor, targets: Tensor, same: Tensor, scale: Tensor, right:
     count = len(queries)
 
     def block(start: int, mine: Tensor, itself: Tensor, whole: Tensor, scale: Tensor) -> Tensor:
+        # Vectors 0 to B - 1 are queries, B to 2 B - 1 their other halves: the partner of i is i + B, modulo 2 B.
         logits, gold = scale * mine @ whole.T, (itself + count) % (2 * count)
         gone = torch.zeros_like(logits, dtype=torch.bool)
         if right is not None:
             sides = itself < count, itself >= count
             for rows, side in zip(sides, ("query", "positive"), strict=True):
                 gone[rows] = _spared(right, itself[rows] % count, side)
+        # The partner stays whatever `right` says of it; a vector itself, cosine 1, must never be a candidate.
         gone = gone.scatter(1, gold[:, None], False).scatter(1, itself[:, None], True)
         return F.cross_entropy(logits.masked_fill(gone, -torch.inf), gold, reduction="sum")
 

@@ -38,6 +38,7 @@ class ByData(Loss):
 
     def number(self, dataset: str) -> int:
         """Which part is a data set's."""
+        # `if i`: part 0 is the loss for the others, whose "*" would match everything first.
         hits = (i for i, pattern in enumerate(self.patterns) if i and fnmatch.fnmatchcase(dataset, pattern))
         return next(hits, 0)
 

@@ -50,9 +50,13 @@ def order_loss(similarity: Tensor, scores: Tensor, scale: Tensor) -> Tensor:
     """
     if scores.shape != similarity.shape:
         raise LossError(f"{len(similarity)} pairs need scores ({len(similarity)},), not {tuple(scores.shape)}")
+    # The paper's double sum has B² terms. Sorted by grade it is a running sum: for each pair j, log Σ_i e^(-s_i) over
+    # the i graded above it, plus s_j.
     scores, order = scores.sort()
     logits = scale * similarity[order]
     # Entry k: log of the sum of exp(-logit) over the pairs from k on, which are graded as high or higher.
     better = F.pad((-logits).flip(0).logcumsumexp(0).flip(0), (0, 1), value=-torch.inf)
-    first_higher = torch.searchsorted(scores, scores, right=True)
+    # right=True skips equal grades: of those neither is to be the nearer.
+    first_higher = torch.searchsorted(scores, scores, right=True)  # (B,), B for the highest grade
+    # The 0 in front is the 1 of log(1 + …): the loss is 0, not -inf, where nothing is to be ordered.
     return F.pad(logits + better[first_higher], (1, 0)).logsumexp(0)

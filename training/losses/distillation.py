@@ -83,6 +83,8 @@ class Distillation(InfoNCE):
         """
         check_layout(queries, targets)
         scale = self.scale
+        # Detached: a temperature that learned on the teacher's side too could end the divergence by
+        # making both softmaxes flat.
         teacher_scale = 1 / self.teacher_temperature if self.teacher_temperature else scale.detach()
         empty = extras.get("empty")
         if self.space == "batch":
@@ -90,9 +92,11 @@ class Distillation(InfoNCE):
             teachers = extras["teacher_queries"], taught
             loss = row_divergence(queries, columns, *teachers, scale, teacher_scale, self.block)
         else:
+            # Both (B, 1 + M).
             student = scale * own_similarity(queries, targets)
             teacher = teacher_scale * self._scores(targets, extras)
             gone = None if empty is None else empty[own_columns(targets, len(queries))]
+            # An empty place is a candidate of neither side: its mass in the teacher's softmax would be learned.
             loss = _divergence(student, teacher, gone)
         return loss + self.infonce * super().forward(queries, targets, **extras) if self.infonce else loss
 
@@ -113,9 +117,11 @@ def _divergence(student: Tensor, teacher: Tensor, gone: Tensor | None) -> Tensor
     """Mean over the rows of KL(softmax of the teacher's logits ‖ of the student's) `(B, C)`, without the columns `gone`."""
     if gone is not None:
         student, teacher = student.masked_fill(gone, -torch.inf), teacher.masked_fill(gone, -torch.inf)
+    # KL(P_t ‖ P_s) = Σ P_t (log P_t - log P_s), both kept as logarithms: P_t underflows to 0 at low temperatures.
     student, teacher = student.log_softmax(1), teacher.log_softmax(1)
     if gone is not None:  # 0 times the logarithm of 0 is to be 0
         student, teacher = student.masked_fill(gone, 0.0), teacher.masked_fill(gone, torch.finfo(teacher.dtype).min)
+    # "batchmean" divides by the rows; "mean" would divide by rows times columns too.
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
@@ -136,7 +142,7 @@ def row_divergence(
     """
 
     def rows(start: int, mine: Tensor, taught: Tensor, columns: Tensor, teachers: Tensor, scale: Tensor) -> Tensor:
-        teacher = (teacher_scale * taught @ teachers.T).log_softmax(1)
+        teacher = (teacher_scale * taught @ teachers.T).log_softmax(1)  # (b, N)
         student = (scale * mine @ columns.T).log_softmax(1)
         return F.kl_div(student, teacher, reduction="sum", log_target=True)
 
@@ -146,6 +152,7 @@ def row_divergence(
 
 def own_similarity(queries: Tensor, targets: Tensor) -> Tensor:
     """Similarities `(B, 1 + M)` of each query with its positive, then with its own hard negatives."""
+    # (B, 1, D) times (B, 1 + M, D).
     return (queries[:, None] * targets[own_columns(targets, len(queries))]).sum(2)
 
 

@@ -31,6 +31,8 @@ class Focal(Weight):
     def of_rows(self, losses: Tensor, rows: slice) -> Tensor | None:
         if self.gamma == 0:
             return None
+        # w = (1 - p)^gamma with p = e^(-l), as in Lin et al., 2017. expm1 keeps the digits that 1 -
+        # e^(-l) loses for easy rows.
         # 1 - exp(-l), and never exactly 0: the slope of x^0.5 there is infinite.
         missed = -(-(losses.detach() if self.detach_weight else losses)).expm1()
         return missed.clamp(min=1e-12) ** self.gamma

@@ -42,4 +42,5 @@ class Guided(Mask):
     def removed(self, block: Block) -> Tensor:
         scores, own = block.teacher()
         margin = self.margin if self.strategy == "absolute" else own.abs() * self.margin
+        # Strictly above: the positive itself, and what the guide finds equally near, stay with margin 0.
         return scores > own - margin

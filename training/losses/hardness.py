@@ -33,5 +33,7 @@ class Hardness(Weight):
         if self.alpha == 0:
             return None
         similarity = logits.detach() / scale  # of further candidates too
+        # log e^(alpha · s) = alpha · s. What the masks left out is -inf already and needs no weight.
         weights = (self.alpha * similarity).masked_fill(similarity.isinf(), 0.0)
+        # The positive's own term has weight e^0 = 1.
         return weights.scatter(1, gold[:, None], 0.0)

@@ -55,7 +55,7 @@ class Imitation(Loss):
             )
         count = len(queries)
         taught = teacher_queries.detach(), teacher_targets[:count].detach()
-        cosine = torch.stack([(queries * taught[0]).sum(1), (targets[:count] * taught[1]).sum(1)])
+        cosine = torch.stack([(queries * taught[0]).sum(1), (targets[:count] * taught[1]).sum(1)])  # (2, B)
         loss = 1 - cosine.mean()
         if not self.relations:
             return loss

@@ -99,15 +99,18 @@ class InfoNCE(Loss):
         """
         self.check_negatives(check_layout(queries, targets))
         extras["count"] = len(queries)
+        # Mixers and masks first: `Progressive` measures how hard a row is with their candidates already in place.
         for part in (*self.mixers, *self.masks, *self.weights):  # a weight may look at what the others do
             part.begin(self, queries, targets, extras)
         if self._is_plain(extras):
             return self._picked(queries, targets, extras) / len(queries)
 
         def block(start: int, *tensors: Tensor) -> Iterator[Tensor]:
+            # CLIP's pseudocode (Radford et al., 2021, fig. 3): the mean of both directions' cross-entropies.
             share = 0.5 if self.symmetric else 1.0
             yield share * self._cost(*self._forth(start, tensors, extras)).sum()
             if self.symmetric:
+                # Hard negatives are no rows of this direction: they have no query that they could pick.
                 yield share * self._cost(*self._back(start, tensors, extras)).sum()
 
         return self._in_blocks(block, queries, targets) / len(queries)
@@ -145,11 +148,16 @@ class InfoNCE(Loss):
     def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
         """Loss `(b,)` of rows with these logits `(b, C)`, -inf where left out, whose positives are columns `gold`."""
         logits = self._weighed(logits, gold)
+        # l = -log(e^(s⁺/t) / Σ e^(s/t)) = logsumexp(s/t) - s⁺/t. In logarithms: at t = 0.01 a cosine of
+        # 0.9 is e^90, beyond float32.
         all_of_it = logits.logsumexp(1)
         losses = whole = all_of_it - logits.gather(1, gold[:, None])[:, 0]
         for weight in self.weights:
             if (softened := weight.of_labels(logits, gold)) is not None:
+                # mass (b, C) sums to 1, 0 at the positive.
                 share, mass = softened
+                # Cross-entropy against `mass`: Σ mass · (logsumexp - logit). Where mass is 0 the logit may be
+                # -inf, and 0 · -inf is NaN.
                 wrong = all_of_it * mass.sum(1) - (mass * logits.masked_fill(mass == 0, 0.0)).sum(1)
                 whole = (1 - share) * whole + share * wrong
         return self._of_rows(losses, slice(start, start + len(logits)), whole)
@@ -163,6 +171,7 @@ class InfoNCE(Loss):
             _, logits, gold = self._forth(start, tensors, extras)
             logits = self._weighed(logits, gold)
             others = logits.scatter(1, gold[:, None], -torch.inf)
+            # d = log Σ⁻ e^(s⁻/t) - s⁺/t, so that l = log(1 + e^d).
             found[start : start + len(logits)] = others.logsumexp(1) - logits.gather(1, gold[:, None])[:, 0]
             return found.new_zeros(())
 
@@ -179,15 +188,17 @@ class InfoNCE(Loss):
     def _forth(self, start: int, tensors: Sequence[Tensor], extras: dict[str, Any]) -> tuple[Block, Tensor, Tensor]:
         """Some queries against the targets and whatever else they are told apart from: logits `(b, C)`, and their positives."""
         mine, partners, columns, scale, *whole = tensors
+        # Row i's positive is column i: positives come first in `targets`, see `Loss`.
         gold = torch.arange(start, start + len(mine), device=mine.device)
-        similarity = mine @ columns.T
+        similarity = mine @ columns.T  # (b, B + B·M)
         block = Block(start, "query", "target", similarity, similarity.gather(1, gold[:, None]), extras)
         logits = [self._masked(block, scale, gold)]
         if self.query_query:
+            # GTE's further negatives: s(q_i, q_j) and, below, s(p_i, p_j) for j ≠ i, in the same denominator.
             part = block._replace(column_side="query", similarity=mine @ whole[0].T)
             logits.append(self._masked(part, scale, gold, keep_own=False))
         if self.positive_positive:
-            others = partners @ columns[: extras["count"]].T
+            others = partners @ columns[: extras["count"]].T  # (b, B)
             part = block._replace(row_side="positive", column_side="positive", similarity=others)
             logits.append(self._masked(part, scale, gold, keep_own=False))
         if self.mixers:
@@ -201,7 +212,7 @@ class InfoNCE(Loss):
         """Some positives against the queries."""
         _, mine, _, scale, queries = tensors
         gold = torch.arange(start, start + len(mine), device=mine.device)
-        similarity = mine @ queries.T
+        similarity = mine @ queries.T  # (b, B)
         block = Block(start, "positive", "query", similarity, similarity.gather(1, gold[:, None]), extras)
         return block, self._masked(block, scale, gold), gold
 
@@ -212,7 +223,7 @@ class InfoNCE(Loss):
         rows = slice(start, start + len(mine))
         negatives = len(columns) // count - 1
         place = torch.arange(count, len(columns), device=mine.device).view(count, negatives)[rows]
-        own = columns[count:].view(count, negatives, columns.shape[1])[rows]
+        own = columns[count:].view(count, negatives, columns.shape[1])[rows]  # (b, M, D)
         for mixer in self.mixers:
             if (more := mixer.extra_logits(start, mine, own, there.gather(1, place), scale)) is not None:
                 yield more
@@ -226,6 +237,7 @@ class InfoNCE(Loss):
     def _weighed(self, logits: Tensor, gold: Tensor) -> Tensor:
         """The logits of candidates that count as often as the weights say."""
         found = [weight.of_candidates(logits, gold, self.scale.detach()) for weight in self.weights]
+        # A candidate that counts w times adds w · e^logit to the sum, which is e^(logit + log w).
         for more in found:
             logits = logits if more is None else logits + more
         return logits
@@ -239,6 +251,7 @@ class InfoNCE(Loss):
             gone.append(spared & ~_right(block) if self.multi_positive and keep_own else spared)
         if keep_own and (ignore := block.extras.get("ignore")) is not None:
             gone.append(ignore[rows] if block.row_side == "query" else ignore[:, rows].T)
+        # The query's own positive and hard negatives alone: in-batch ones may share its class.
         if not self.in_batch:
             gone.append(~_own_columns(gold, block.extras["count"], logits.shape[1]))
         if not gone and keep_own:
@@ -246,6 +259,8 @@ class InfoNCE(Loss):
         mask = gone[0].clone() if gone else torch.zeros_like(logits, dtype=torch.bool)
         for more in gone[1:]:
             mask |= more
+        # The own positive always stays: without it the row has no right answer and its loss is infinite. Among queries
+        # (or positives) the own place is the row itself, whose e^(1/t) would outweigh all others: it always goes.
         return logits.masked_fill(mask.scatter(1, gold[:, None], not keep_own), -torch.inf)
 
 
@@ -259,11 +274,14 @@ def _own_columns(gold: Tensor, count: int, columns: int) -> Tensor:
     """`(b, columns)`, True at the positive and the hard negatives of each row."""
     place = torch.arange(columns, device=gold.device)
     negatives = max(1, columns // count - 1)
+    # Column c < B is the positive of row c; column B + i·M + k is hard negative k of row i.
     return torch.where(place < count, place, (place - count) // negatives)[None] == gold[:, None]
 
 
 def _over_positives(logits: Tensor, positives: Tensor) -> Tensor:
     """Mean over a row's positives of their negative log-likelihood (SupCon, L_out)."""
+    # SupCon, eq. 2 (L_out): the mean stands outside the logarithm, so every positive must be near. With the sum inside
+    # it, one positive may take all the mass and the others stay wherever they are.
     inside = torch.zeros_like(logits, dtype=torch.bool)
     inside[:, : positives.shape[1]] = positives
     inside &= logits > -torch.inf

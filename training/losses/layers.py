@@ -65,20 +65,24 @@ class Layers(Wrapper):
         earlier = queries.shape[1] - 1
         number = earlier if self.layers_per_step is None else min(self.layers_per_step, earlier)
         empty = extras.get("empty")
+        # The last block always trains; the earlier ones come on top, so the whole model is not traded for them.
         terms = [self.inner(F.normalize(queries[:, -1], dim=-1), F.normalize(targets[:, -1], dim=-1), **extras)]
         teacher = torch.cat([queries[:, -1], without_empty(targets[:, -1], empty)])
         for place in draw(earlier, number):
             here = queries[:, place], targets[:, place]
             mine = self.inner(*(F.normalize(vectors, dim=-1) for vectors in here), **extras)
+            # Divided by how many were drawn: all earlier blocks together weigh the same, whatever `per_step` is.
             terms.append(self.prior * WEIGHTINGS[self.weighting](place + 1) / number * mine)
             if self.kl:
                 student = torch.cat([here[0], without_empty(here[1], empty)])
                 step = column_divergence(student, teacher, self.kl_temperature)
+                # The temperature itself as factor, as in AdaptiveLayerLoss; Hinton et al., 2015, take its square.
                 terms.append(self.kl * self.kl_temperature * step)
         return torch.stack(terms).sum()
 
 
 def column_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Mean over vectors of KL(softmax of the teacher's columns ‖ of the student's): `(B, D)` twice; no gradient to it."""
+    # Without detach the last block would also be pulled towards the worse ones.
     target = (teacher.detach() / temperature).log_softmax(1)
     return F.kl_div((student / temperature).log_softmax(1), target, reduction="batchmean", log_target=True)

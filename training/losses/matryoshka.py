@@ -54,6 +54,8 @@ class Matryoshka(Wrapper):
         terms = []
         for i in chosen:
             dim = self.dims[i]
+            # A sum, not a mean (Kusupati et al., 2022, eq. 1): a further cut adds to the step,
+            # it does not dilute the others.
             terms.append(self.weights[i] * self.inner(cut(queries, dim), cut(targets, dim), **extras))
         return torch.stack(terms).sum()
 
@@ -66,6 +68,8 @@ def cut(vectors: Tensor, dim: int) -> Tensor:
     """
     if dim > vectors.shape[-1]:
         raise LossError(f"cannot cut embeddings of {vectors.shape[-1]} columns to {dim}; give the loss shorter dims")
+    # Normalised after cutting: a cut unit vector is shorter than 1, by another amount for each, so its dot
+    # products are no cosines.
     return vectors if dim == vectors.shape[-1] else F.normalize(vectors[..., :dim], dim=-1)
 
 

@@ -58,12 +58,15 @@ class Mixing(Mixer):
             there: how many each row has `(B,)`; those of a row with fewer than two are its first places. None for all.
         """
         if there is None:
+            # All draws on the CPU: a seed gives the same mixtures on every device.
             first = torch.randint(negatives, (count,))
+            # 1 to M - 1 places further on: never the same one, each of the others as often.
             second = (first + torch.randint(1, negatives, (count,))) % negatives
         else:
             two = there.clamp(min=2)
             first = (torch.rand(count) * two).long()
             second = (first + 1 + (torch.rand(count) * (two - 1)).long()) % two
+        # Beta(2, 2) favours the middle: a mixture close to one of the two would add little to it.
         share = torch.distributions.Beta(2.0, 2.0).sample((count, 1))
         return torch.stack([first, second], 1).to(like.device), share.to(like)
 
@@ -71,7 +74,8 @@ class Mixing(Mixer):
         rows, here = slice(start, start + len(queries)), torch.arange(len(queries), device=queries.device)[:, None]
         logits = []
         for which, share in self._drawn:
-            two = own[here, which[rows]]
+            two = own[here, which[rows]]  # (b, 2, D)
+            # h = λ n_a + (1 - λ) n_b; a mixture with a masked negative would bring the false negative back.
             logits.append(_logits(queries, torch.lerp(two[:, 1], two[:, 0], share[rows]), scale))
             logits[-1] = logits[-1].masked_fill(~fair.gather(1, which[rows]).all(1), -torch.inf)
         if self.lists:
@@ -84,4 +88,5 @@ class Mixing(Mixer):
 
 
 def _logits(queries: Tensor, mixed: Tensor, scale: Tensor) -> Tensor:
+    # Normalised after mixing: the mean of two unit vectors is shorter than 1, and would look less similar than both.
     return scale * (queries * F.normalize(mixed, dim=1)).sum(1)

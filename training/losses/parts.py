@@ -40,6 +40,7 @@ class Block(NamedTuple):
     def teacher(self) -> tuple[Tensor, Tensor]:
         """The teacher's cosines of the rows with the candidates `(b, N)`, and of each row's query with its positive `(b, 1)`."""
         rows, columns = (self._taught(side) for side in (self.row_side, self.column_side))
+        # Row i of the targets is the positive of query i, so one slice takes both.
         pairs = self.extras["teacher_queries"][self.rows] * self.extras["teacher_targets"][self.rows]
         return rows[self.rows] @ columns.T, pairs.sum(1, keepdim=True)
 

@@ -57,6 +57,8 @@ class _Picking(torch.autograd.Function):
         parts = [slice(start, min(start + block, count)) for start in range(0, count, block)]
         total = queries.new_zeros(())
         if symmetric:
+            # seen[j] = log Σ_i e^(logit_ij) over all queries: known only once every block was read,
+            # hence a pass of its own.
             seen, own = _seen(queries, targets[:count], scale, gone, parts)
             losses, back = _curve(seen - own, slice(0, count), cost, share)
             total += losses
@@ -67,13 +69,17 @@ class _Picking(torch.autograd.Function):
             whole = logits.logsumexp(1)
             losses, forth = _curve(whole - logits[here, rows.start + here], rows, cost, share)
             total += losses
+            # Of -log softmax the slope in logit j is p_j - [j is the positive]; times what the row's cost makes of it.
             slope = (logits - whole[:, None]).exp_().mul_(forth[:, None])
             slope[here, rows.start + here] -= forth
             if symmetric:
+                # A view: the positives' softmax over the queries adds its slope to the same entries.
                 mine = slope[:, :count]
                 mine += (logits[:, :count] - seen).exp_().mul_(back)
                 slope[here, rows.start + here] -= back[rows]
+            # logit = scale · similarity: d/d scale is slope · similarity, which is slope · logit / scale.
             of_scale += slope.flatten().dot(logits.flatten()) / scale
+            # From here on the slope in the similarity, q · t: its gradient for q is t and for t is q.
             slope *= scale
             torch.mm(slope, targets, out=of_queries[rows])
             of_targets.addmm_(slope.T, queries[rows])

@@ -76,6 +76,8 @@ class Progressive(Weight):
             return None
         negatives = logits.detach().scatter(1, gold[:, None], -torch.inf)
         real = (negatives > -torch.inf).sum(1, keepdim=True)
+        # log of N · softmax(k · s): the weights of a row's N negatives have mean 1, so k alone does not
+        # change how much they count.
         shares = (self._power * negatives / scale).log_softmax(1) + real.to(logits.dtype).log()
         return shares.masked_fill(negatives == -torch.inf, 0.0)  # what is removed stays so
 

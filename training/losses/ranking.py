@@ -53,12 +53,15 @@ class Ranking(Loss):
         def hinge(start: int, mine: Tensor, columns: Tensor, back: bool) -> Tensor:
             rows = slice(start, start + len(mine))
             gold = torch.arange(start, start + len(mine), device=mine.device)[:, None]
-            similarity = mine @ columns.T
+            similarity = mine @ columns.T  # (b, N)
             own = similarity.gather(1, gold)
+            # The positive against itself would cost the whole margin in every row, without a gradient.
             gone = torch.zeros_like(similarity, dtype=torch.bool).scatter(1, gold, True)
             if right is not None:
                 gone |= right.spared(rows, "positive", "query") if back else right.spared(rows)
             if ignore is not None:
+                # `ignore` is (B, B + B·M), queries by targets; backwards it is read by columns, and
+                # only positives are rows.
                 gone |= ignore[:, rows].T[:, :count] if back else ignore[rows]
             return self._over_negatives(self.margin - own + similarity, similarity >= own, gone)
 

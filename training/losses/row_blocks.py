@@ -59,6 +59,8 @@ class _RowBlocks(torch.autograd.Function):
                     total += value.detach()
                     if not leaves or not value.requires_grad:
                         continue
+                    # The graph of this block dies here. Left to one backward at the end, all blocks'
+                    # similarities would be in memory at once.
                     steps = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
                     with torch.no_grad():
                         for (i, _), step in zip(leaves, steps, strict=True):
@@ -71,4 +73,5 @@ class _RowBlocks(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        # The loss is one number: its gradient was formed with upstream 1, and scales with what really comes.
         return (None, None, None, *(None if grad is None else grad * upstream for grad in ctx.grads))

@@ -34,6 +34,8 @@ class Sigmoid(Loss):
         )
         # A bias fits a temperature: of a checkpoint both are taken, or none.
         self.bias_named = bias is not None or temperature is not None
+        # SigLIP starts at 1/t = 10 and b = -10: nearly all of the B² questions have the answer no, and at b = 0 they
+        # would make the first steps large ones that only undo this.
         self.bias = nn.Parameter(torch.tensor(-10.0 if bias is None else float(bias)), requires_grad=learn)
         self.block = block
 
@@ -46,12 +48,15 @@ class Sigmoid(Loss):
             rows = slice(start, start + len(mine))
             gold = torch.arange(start, start + len(mine), device=mine.device)[:, None]
             logits = scale * mine @ columns.T + bias
+            # -log sigmoid(z · (scale · s + b)), z = 1 for the own pair and -1 for all others (Zhai et
+            # al., 2023, section 3.2).
             losses = -F.logsigmoid(-logits).scatter(1, gold, F.logsigmoid(logits.gather(1, gold)))
             gone = torch.zeros_like(logits, dtype=torch.bool)
             if right is not None:
                 gone |= right.spared(rows)
             if ignore is not None:
                 gone |= ignore[rows]
+            # What is spared costs 0: a sum of questions, so one that is not asked changes no other.
             return losses.masked_fill(gone.scatter(1, gold, False), 0.0).sum()
 
         shared = (targets, self.temperature.scale, self.bias)

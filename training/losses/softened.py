@@ -38,4 +38,6 @@ class Softened(Weight):
     def of_labels(self, logits: Tensor, gold: Tensor) -> tuple[float, Tensor] | None:
         if self._share == 0:
             return None
+        # (b, C) without the positive. A row whose negatives are all masked is softmax of -inf alone,
+        # NaN: it softens nothing.
         return self._share, logits.detach().scatter(1, gold[:, None], -torch.inf).softmax(1).nan_to_num(0.0)

@@ -56,20 +56,24 @@ class StableDistillation(InfoNCE):
         check_layout(queries, targets)
         scores = check_scores(teacher_scores.detach(), targets)
         order = scores[:, 1:].argsort(dim=1, descending=True, stable=True) + 1
-        order = torch.cat([order.new_zeros(len(order), 1), order], 1)
+        order = torch.cat([order.new_zeros(len(order), 1), order], 1)  # (B, 1 + M), the positive first
         # The hook sees logits only; what it needs of the batch waits here for it.
         self.ranked = own_columns(targets, len(queries)).gather(1, order)
+        # w = softmax of the rewards over the group: flat rewards give equal weights, and
+        # in-batch negatives still teach.
         self.shares = (scores / self.teacher_temperature).softmax(1).gather(1, order)
         return super().forward(queries, targets, **extras)
 
     def row_losses(self, logits: Tensor, gold: Tensor, start: int) -> Tensor:
         part = slice(start, start + len(logits))
         ranked, shares = self.ranked[part], self.shares[part]
-        own = logits.gather(1, ranked)
+        own = logits.gather(1, ranked)  # (b, 1 + M)
         others = logits.scatter(1, ranked, -torch.inf).logsumexp(1, keepdim=True)
         # Entry g: log of the sum over the others and over the own candidates from rank g on.
         against = torch.cat([own, others], 1).flip(1).logcumsumexp(1).flip(1)[:, :-1]
         there = own > -torch.inf
+        # Cross-entropy g: log(e^own_g + … + e^own_M + Σ others) - own_g. Both branches of `where` get a gradient, so
+        # neither may hold an infinity.
         terms = torch.where(there, against - own.masked_fill(~there, 0.0), 0.0)
         losses = (shares * terms).sum(1)
         return losses + self.infonce * super().row_losses(logits, gold, start) if self.infonce else losses

@@ -82,7 +82,9 @@ class Starbucks(Wrapper):
         empty = extras.get("empty")
         full = queries[:, -1], targets[:, -1]
         terms = [self.inner(*_units(*full), **extras)]
+        # After the inner loss, which knows empty places itself: the divergence does not.
         full = full[0], without_empty(full[1], empty)
+        # Every pair at every step, summed and not averaged, as in the authors' code; 2DMSE draws one instead.
         for block, dim in self.pairs[:-1]:
             place = self.layers.index(block)
             small = queries[:, place, :dim], targets[:, place, :dim]

@@ -35,6 +35,7 @@ class Total(Loss):
         """See `Loss.forward`; each loss is given what it reads."""
         total = queries.new_zeros(())
         for weight, loss in zip(self.weights, self.terms, strict=True):
+            # A loss knows its own tensors by name; one of another's would be an argument that it does not expect.
             names = loss.reads | loss.may_read
             mine = loss(queries, targets, **{name: value for name, value in extras.items() if name in names})
             total = total + (mine if weight == 1 else weight * mine)
