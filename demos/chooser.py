@@ -109,7 +109,7 @@ class Models:
 
 def _label(spec: ModelSpec, *more: str) -> str:
     """ "name · download of 605 MB · mit · English"."""
-    return " · ".join(filter(None, [spec.name, *more, spec.license, spec.languages_in_words]))
+    return " · ".join(filter(None, [spec.name, *more, spec.license, spec.language_names]))
 
 
 def _megabytes(spec: ModelSpec) -> int:

@@ -310,7 +310,7 @@ class Search:
         gallery, model = self.in_use(own)
         noun = "image" if len(gallery) == 1 else "images"
         line = f"{len(gallery):,} {noun} · {model.spec.dim} numbers for each"
-        line += f" · texts in {model.spec.languages_in_words}" if model.spec.languages else ""
+        line += f" · texts in {model.spec.language_names}" if model.spec.languages else ""
         small = 0 < model.spec.params < SMALL_MODEL
         return line + ("  \nA small model: expect mistakes" if small else "")
 

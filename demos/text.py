@@ -41,7 +41,7 @@ def build(model: "Embedder", **_page: Any) -> gr.Blocks:
         """
         return search_passages(model, query, passages, int(top_k))
 
-    spoken = f", in {model.spec.languages_in_words}" if model.spec.languages else ""
+    spoken = f", in {model.spec.language_names}" if model.spec.languages else ""
     with gr.Blocks(title="Embedding Zoo · search by meaning", analytics_enabled=False) as page:
         gr.Markdown(
             f"# Embedding Zoo\n{model.spec.name} turns sentences into vectors of {model.spec.dim} numbers; what means "

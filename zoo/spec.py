@@ -50,7 +50,7 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-def in_words(languages: tuple[str, ...]) -> str:
+def names_of_languages(languages: tuple[str, ...]) -> str:
     """Codes of languages as people call them: "English, Chinese", "many languages"; "" for none."""
     names = {"en": "English", "zh": "Chinese", "multilingual": "many languages"}
     return ", ".join(names.get(code, code) for code in languages)
@@ -210,9 +210,9 @@ class ModelSpec:
         return next((target for target in self.targets if set(target.split("+")) == other - {"text"}), None)
 
     @property
-    def languages_in_words(self) -> str:
+    def language_names(self) -> str:
         """ "English, Chinese", "many languages"; "" where it reads no text, or where nobody said it."""
-        return in_words(self.languages)
+        return names_of_languages(self.languages)
 
     def derived(self, name: str, **changes: Any) -> Self:
         """The facts of a model that was made of this one, and is published nowhere.

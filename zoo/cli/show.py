@@ -84,7 +84,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         if spec.image_size
         else None,
         "text": f"up to {spec.max_tokens:,} tokens" if spec.max_tokens else None,
-        "languages": spec.languages_in_words,
+        "languages": spec.language_names,
         "text against": ", ".join(spec.targets) or None,
         "licence": spec.license + (" (non-commercial only)" if spec.non_commercial else ""),
         "from": (arguments.name if opened else "")
@@ -128,7 +128,7 @@ def _reranker_facts(spec: "RerankerSpec") -> dict[str, str | None]:
         "gives": f"a score from 0 to 1: the probability of {spec.judge.yes!r} against {spec.judge.no!r}",
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
         "both": f"up to {spec.max_tokens:,} tokens",
-        "languages": spec.languages_in_words,
+        "languages": spec.language_names,
         "licence": spec.license,
         "from": spec.hub_id or ("random weights, for tests" if spec.name.endswith("-test") else "no published weights"),
         "revision": spec.revision,

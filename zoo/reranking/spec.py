@@ -9,7 +9,7 @@ from zoo.arguments import Check, optional, text, texts, whole, wrong
 from zoo.errors import ArgumentError
 from zoo.modalities import MODALITIES, Modality
 from zoo.sequences import Limits, SequenceFormat, limits_of, limits_to_dict
-from zoo.spec import in_words
+from zoo.spec import names_of_languages
 
 LONGEST_WORDS = 2_000  # characters of what stands before a query or a document
 ASKED = ("prompt", "query")
@@ -157,9 +157,9 @@ class RerankerSpec:
         object.__setattr__(self, "languages", tuple(self.languages))
 
     @property
-    def languages_in_words(self) -> str:
+    def language_names(self) -> str:
         """ "English, Chinese", "many languages"; "" where nobody said it."""
-        return in_words(self.languages)
+        return names_of_languages(self.languages)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and dictionaries, ready for JSON."""

@@ -88,7 +88,7 @@ def label_vectors(
     if unread:
         raise ArgumentError(
             f"{model.spec.name} cannot read {', '.join(map(repr, unread))}: its vocabulary knows nothing of it; write it in "
-            f"another language or word (it reads {model.spec.languages_in_words or 'text'})"
+            f"another language or word (it reads {model.spec.language_names or 'text'})"
         )
     asked = [prompt.replace(PLACE, label) for label in clean for prompt in prompts or (PLACE,)]
     vectors = model.encode_query(asked, dim=dim, progress=False).numpy()

@@ -118,7 +118,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         if spec.image_size
         else "",
         "max tokens": f"{spec.max_tokens:,}" if spec.max_tokens else "",
-        "languages": spec.languages_in_words,
+        "languages": spec.language_names,
         "texts compared with": ", ".join(f"`{target}`" for target in spec.targets),
         "licence": spec.license,
         "use": "non-commercial only" if spec.non_commercial else "",

@@ -42,7 +42,7 @@ def fact_rows(spec: RerankerSpec) -> dict[str, str]:
         "reads": ", ".join(sorted(spec.modalities)),
         "weights": f"{spec.params:,}" if spec.params else "",
         "max tokens": f"{spec.max_tokens:,}, of query and document together",
-        "languages": spec.languages_in_words,
+        "languages": spec.language_names,
         "licence": spec.license,
         "paper": f"[{spec.paper}]({paper_url(spec.paper)})" if spec.paper else "",
         "Hub repository": f"[{spec.hub_id}](https://huggingface.co/{spec.hub_id})" if spec.hub_id else "",
