@@ -24,10 +24,12 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     """`--rerank`, `--rerank-top` and `--rerank-instruction`."""
     group = parser.add_argument_group("reranking")
     group.add_argument(
-        "--rerank", metavar="NAME", help=f"read the best results together with the query, and rank them anew: {NAMES}"
+        "--rerank",
+        metavar="NAME",
+        help=f"rank the best results again with a reranker, which reads them together with the query: {NAMES}",
     )
-    group.add_argument("--rerank-top", type=positive, metavar="N", help=f"how many are read (default: {TOP})")
-    group.add_argument("--rerank-instruction", metavar="TEXT", help="what the reranker is told to look for")
+    group.add_argument("--rerank-top", type=positive, metavar="N", help=f"how many results it reads (default: {TOP})")
+    group.add_argument("--rerank-instruction", metavar="TEXT", help="instruction to the reranker: what to look for")
 
 
 def check_search_options(arguments: argparse.Namespace) -> None:

@@ -73,7 +73,7 @@ def add_ignore(parser: argparse.ArgumentParser, more: str = "") -> None:
         action="append",
         default=[],
         metavar="KEY",
-        help=f"read a checkpoint as if its files had not this setting, which the zoo does not follow; {more}repeat",
+        help=f"ignore this setting of a checkpoint's files, which the zoo does not follow; {more}repeat",
     )
 
 
@@ -86,13 +86,15 @@ def add_reading_options(parser: Any) -> None:
         action="append",
         default=[],
         metavar="WORD",
-        help="a text that looks like a missing one: nan, None, …",
+        help="keep this cell as text although it looks like a missing value: nan, None, …",
     )
     parser.add_argument(
-        "--encoding", metavar="E", help="of a file of text that is not UTF-8: cp1252, gb18030, … (UTF-16 is found)"
+        "--encoding",
+        metavar="E",
+        help="encoding of a text file that is not UTF-8: cp1252, gb18030, … (UTF-16 is detected)",
     )
     parser.add_argument(
-        "--separator", metavar="C", help="of the cells of a CSV file, where it is not clear: ',', ';', '|' or tab"
+        "--separator", metavar="C", help="cell separator of a CSV file, if it is ambiguous: ',', ';', '|' or tab"
     )
 
 
@@ -101,7 +103,7 @@ def add_outside(parser: Any) -> None:
     parser.add_argument(
         "--allow-outside",
         action="store_true",
-        help="what a folder, an archive or a data set that you were given names or links to is opened, wherever it lies",
+        help="open what a folder, archive or data set from somebody else names or links to, wherever it lies",
     )
 
 
@@ -112,7 +114,7 @@ def add_pair_options(parser: Any) -> None:
         action="append",
         default=[],
         metavar="[DATA:]ROLE=NAME",
-        help="e.g. query_image=photo; of one data set alone classes:group=label; repeat",
+        help="which column has which role, e.g. query_image=photo; for one data set only: classes:group=label; repeat",
     )
     add_reading_options(parser)
 
@@ -156,8 +158,10 @@ def separator(arguments: argparse.Namespace) -> str | None:
 def add_vector_options(parser: argparse.ArgumentParser) -> None:
     """`--prompt`, `--prompt-name`, `--dim`, `--precision` and `--batch-size`."""
     add_prompt_options(parser)
-    parser.add_argument("--dim", type=positive, metavar="N", help="keep the first N columns of a Matryoshka model")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the vectors (default: float32)")
+    parser.add_argument("--dim", type=positive, metavar="N", help="keep the first N dimensions of a Matryoshka model")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="precision of the vectors (default: float32)"
+    )
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="inputs at once (default: what suits the model)"
     )
@@ -169,7 +173,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     prompt.add_argument(
         "--prompt",
         metavar="TEXT",
-        help="text put before each input as it stands; to vision-language models their instruction",
+        help="text put before each input, unchanged; for vision-language models their instruction",
     )
     prompt.add_argument(
         "--prompt-name", metavar="NAME", help="a prompt of the model by its name, such as query (zoo show NAME)"
@@ -182,7 +186,7 @@ def add_against_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against",
         metavar="TARGET",
-        help="what texts are compared with, of a model that has a vector of a text for each, such as regions (zoo show NAME)",
+        help="what texts are compared with, if the model has a different text vector for each target, such as regions (zoo show NAME)",
     )
 
 

@@ -43,10 +43,10 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "source", type=existing, metavar="SOURCE", help="what `zoo embed` made, or what it takes: a folder, a table"
     )
     add_model_options(parser, default=None)
-    parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
+    parser.add_argument("--where", metavar="SQL", help="rows that match: \"label = 'cat' AND year >= 2020\"")
     parser.add_argument("--column", action="append", default=[], metavar="C", help="of a table, as in `zoo embed`")
     parser.add_argument("--kind", choices=("text", "image", "video", "audio"), help="what the column holds")
-    parser.add_argument("--split", metavar="S", help="of a table or folder: rows of this split alone")
+    parser.add_argument("--split", metavar="S", help="rows of this split only, of a table or folder")
     add_reading_options(parser)
 
 

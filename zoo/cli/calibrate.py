@@ -1,20 +1,20 @@
 """Measure what a model's scores mean, and when nothing fits.
 
-Scores of different kinds compare afterwards, and a page can say that nothing fits.
+Afterwards scores of different kinds can be compared, and a page can say that nothing fits.
 
-On pairs that belong together, as `zoo eval --pairs` reads them (the validation rows where there are any), it measures for every
-pair of kinds how similar the model finds what does not belong together (mean and scale), and the score that 95 % of the right
-answers exceed (nothing): a best match below it answers nothing. The table also says how often that is right here: of queries whose
-answers are taken away (told), and wrong, of those that have them (missed).
+On pairs that belong together, as `zoo eval --pairs` reads them (the validation rows if there are any), it measures two things for every pair
+of kinds: how similar the model finds items that do not belong together (mean and scale), and the score that 95 % of right
+answers exceed (nothing). A best match below that score answers nothing. The table also says how often this verdict is right here: of queries
+whose answers were removed (told), and how often it is wrong, of queries that have one (missed).
 
-Several --pairs are one corpus: recordings and images that no table pairs are measured too, and are taken for right answers to each
-other where one text is said of both, or one name. Where fewer than 30 have such an answer, nothing is left open ("-"). Items of one
-kind ask for those of their group.
+Several --pairs form one corpus: recordings and images that no table pairs are measured too, and count as right answers to each
+other if the same text or name belongs to both. If fewer than 30 have such an answer, the value stays open ("-"). Items of one kind
+look for others of their group.
 
 A search among several kinds ranks by (score - mean) / scale; `zoo eval --mixed` measures what that changes.
 
---write keeps it in the config.json of a model's folder, where `zoo search` and `zoo demo` read it; no vector changes. A certificate
-there is then of another file: make it anew with `zoo verify FOLDER --write`.
+--write keeps the result in the config.json of a model's folder, where `zoo search` and `zoo demo` read it; no vector changes. A certificate in that
+folder no longer matches: make a new one with `zoo verify FOLDER --write`.
 """
 
 import argparse
@@ -59,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", metavar="S", help="of the pairs (default: val where there is one, else all)")
     add_like(parser)
-    add_device(parser, "or the pairs as if they had not this column; ")
+    add_device(parser, "or this column of the pairs; ")
     add_pair_options(parser)
-    parser.add_argument("--max-bad", metavar="N|P%", help="fail where more rows of --pairs cannot be measured")
+    parser.add_argument("--max-bad", metavar="N|P%", help="fail if more rows of --pairs cannot be measured")
     parser.add_argument("--write", action="store_true", help="keep it in the config.json of the model's folder")
     parser.add_argument("--json", action="store_true", help="for machines, on stdout")
 

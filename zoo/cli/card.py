@@ -1,6 +1,6 @@
 """Show the card of a model or reranker: facts, figures, limits.
 
-The card of a registered name is the one of `model_cards/`; a run's folder and a published folder hold theirs.
+The cards of registered names are in `model_cards/`; the folder of a run or of a published model holds its own.
 """
 
 import argparse

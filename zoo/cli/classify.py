@@ -1,13 +1,13 @@
 """Sort images or texts by labels of your own, without training.
 
-Each gets the label that it is nearest to.
+Each item gets the label nearest to it.
 
-SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, of which nothing is
-embedded again. The labels are words: --labels "rose,tulip,dandelion", or a file with one in each line. Models of images
-and texts often do better with a sentence (--prompt "a photo of a {}"); of several the mean is taken, as in CLIP.
+SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, whose vectors are used as they are.
+Labels are texts: --labels "rose,tulip,dandelion", or a file with one per line. Models of images and texts often do better
+with a sentence around the label (--prompt "a photo of a {}"); given several, their mean is used, as in CLIP.
 
-The score is the similarity of item and label. The share is the softmax over all labels with the model's own temperature
-(1/100 where it has none): how clearly the first leads among these labels, not how sure it is that any of them fits.
+The score is the similarity of item and label. The share is the softmax over all labels at the model's own temperature
+(1/100 if it has none): how clearly the first label leads among these, not how sure it is that any of them fits.
 """
 
 import argparse

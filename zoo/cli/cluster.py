@@ -1,12 +1,12 @@
-"""Sort images or texts into groups, and find names for them.
+"""Sort images or texts into groups, and name the groups.
 
-SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, of which nothing is
-embedded again. The groups are those of k-means; without --k their number is the largest whose silhouette is nearly
-the best. The same --seed gives the same groups.
+SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, whose vectors are used as they are.
+The groups come from k-means. Without --k, the number of groups is the largest one whose silhouette is close to the best. The same
+--seed gives the same groups.
 
-A group is called by that word of a vocabulary which it is nearer to than the others are: five hundred English words that
-come with the zoo, or --words FILE. Where the model reads no text, and with --no-words, it is called by the item in its
-middle. Names are hints: a model that is small, or a vocabulary that does not fit, gives odd ones.
+A group is named by the word that is nearer to it than to the other groups, out of five hundred English words that come with
+the zoo, or out of --words FILE. If the model reads no text, and with --no-words, it is named by the item in its middle. Names are
+hints: a small model, or a vocabulary that does not fit, gives odd ones.
 """
 
 import argparse
@@ -32,7 +32,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo cluster`."""
     parser.add_argument("--k", type=positive, metavar="N", help="how many groups (default: found)")
-    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="of the random start (default: 0)")
+    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="seed of the random start (default: 0)")
     words = parser.add_mutually_exclusive_group()
     words.add_argument("--words", type=existing, metavar="FILE", help="names to choose from, one in each line (UTF-8)")
     words.add_argument("--no-words", action="store_true", help="call each group by the item in its middle")

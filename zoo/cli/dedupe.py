@@ -2,14 +2,14 @@
 
 Nothing is deleted.
 
-SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, of which nothing is
-embedded again and no model is loaded. Every group begins with the first of it in the order of SOURCE; the others are
-near to that one: "same" holds the very same bytes or letters, "near" does not, "gone" can no longer be looked into.
+SOURCE is a folder of images, a table as `zoo embed` takes it, or a folder that `zoo embed` made, whose vectors are used as they are,
+so that no model is loaded. A group begins with its first item in the order of SOURCE; the others are near it: "same" has
+identical bytes or letters, "near" does not, "gone" can no longer be read.
 
-How near is near is --threshold, a cosine. The default of 0.95 was measured on small photos with zoo-mini: 86 % of brightened
-copies and 72 % of slightly cut ones are found, but a third of those in JPEG of low quality and a twelfth of those of half the
-size, and 0.8 % of photos have a different one as near. With --threshold 0.9 these are 99, 96, 70 and 31 %, and 8 % have a different
-one as near, of the same kind of thing. Models differ: look at --html.
+--threshold is the cosine from which items count as near. The default, 0.95, was measured on small photos with zoo-mini: it finds 86 % of brightened
+copies and 72 % of slightly cropped ones, but only a third of low-quality JPEGs and a twelfth of copies at half the size; 0.8 % of
+photos have a different photo that near. At 0.9 the figures are 99, 96, 70 and 31 %, and 8 % have a different photo of the
+same kind of thing that near. Models differ: check with --html.
 """
 
 import argparse
@@ -34,7 +34,9 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo dedupe`."""
-    parser.add_argument("--threshold", type=real, metavar="X", help="the least cosine of a near one (default: 0.95)")
+    parser.add_argument(
+        "--threshold", type=real, metavar="X", help="cosine from which two items are near copies (default: 0.95)"
+    )
     add_source_options(parser)
     add_result_options(parser, html="write a page with the images of each group side by side")
 

@@ -1,31 +1,29 @@
 """Embed a folder, a text file or a table into a folder of vectors.
 
-SOURCE is a folder (every kind of file below it that the model reads: images, videos, audio, PDFs as their pages, and text files where it
-reads several media; --kind chooses, and may be repeated), a .txt file with a text per line, or a table as `zoo train` reads it: .csv, .tsv, .jsonl, .parquet or .tar, also with .gz or .zst, a glob or a folder of them, a partitioned folder, hf:ORG/NAME, or
-pack:NAME. What a column holds is determined by its name, by the same names as in training (text, caption, query, image,
-file_name, query_image, …); --column chooses. Paths are relative to the table. All other columns are kept, and
-`zoo search --where` filters by them.
+SOURCE is one of: a folder (every file below it that the model reads: images, videos, audio, PDFs page by page, and text files if the
+model reads several media); a .txt file with one text per line; a table as `zoo train` reads it (.csv, .tsv, .jsonl, .parquet or .tar,
+also with .gz or .zst; a glob, or a folder of such files, partitioned or not); hf:ORG/NAME; or pack:NAME. What a column holds is
+inferred from its name, as in training (text, caption, query, image, file_name, query_image, …); --column chooses. Relative paths start at the
+table. All other columns are kept, and `zoo search --where` filters by them.
 
-With --regions an image has a vector for each of its regions, and not one of the whole: "grid" is the image, nine halves of it that
-overlap, and with grid:3 also 49 quarters; "owl" finds objects by OWLv2 and "sam2" outlines by SAM 2.1, by their weights of the Hub or of
-owl:FOLDER, once an image, however often the command is given; a .json file says them itself, {"photo.jpg": [[x0, y0, x1, y1], …]} or as COCO does. What is
-no region, or of no image, is listed with a reason. A column `regions`, `box` or `mask` beside the images of a table is followed too:
-a vector for each row. `zoo search` then finds places: a file and the box in it.
+With --regions an image gets one vector per region instead of one for the whole. "grid" takes the image and nine overlapping halves of
+it, "grid:3" another 49 quarters. "owl" finds objects with OWLv2 and "sam2" outlines with SAM 2.1; their weights come from the Hub, or from a
+folder (owl:FOLDER). A .json file lists the regions itself: {"photo.jpg": [[x0, y0, x1, y1], …]}, or in COCO's format. Invalid
+regions are listed with a reason. A column `regions`, `box` or `mask` beside a table's images is followed too. `zoo
+search` then returns places: a file and a box in it.
 
-PDFs among other files, or alone, have a vector for each page (a page is read as an image; with --per document one for all). With
---per second or --per frame a video or audio has a vector for each moment; both together are frames of videos and seconds of audio.
-`zoo search` then finds pages and moments: a file, and the page or the seconds in it.
+PDFs get one vector per page, read as an image (one for all pages with --per document). With --per second or --per frame, videos and audio get one
+vector per moment; with both, frames of videos and seconds of audio. `zoo search` then returns pages and moments.
 
-In a folder of several kinds what a file is is told apart from its content, never from its name, and stands in the column `kind` (`zoo search
---kind audio`). What the model does not read is counted by kind; silent recordings are embedded, and named.
+In a folder of several kinds, the kind of a file is read from its content, never from its name, and is kept in the column `kind` (`zoo search
+--kind audio`). Files that the model does not read are counted by kind. Silent recordings are embedded and reported.
 
-Stopped at any moment, even killed, the same command goes on where it stopped. Inputs that cannot be embedded, among
-them missing files, empty cells and rows that are none, are listed in quarantine.jsonl with a reason.
+If the command is stopped, even killed, run it again: it continues where it stopped. Inputs that cannot be embedded, missing files and empty
+cells among them, are listed in quarantine.jsonl with the reason.
 
-Given again, the command adds inputs that are new, embeds again those that have changed, and recognises by what they hold
-those that were moved, renamed or touched, or whose other columns have changed. Vectors of inputs that have vanished stay;
---update lets them go. --force looks into inputs of the same name, size and time as well. Until all is done the vectors of
-before are searched.
+Run again later, the command embeds new and changed inputs only. Files that were moved, renamed or touched are recognised by their content.
+Vectors of deleted inputs stay unless --update removes them. --force also looks into files whose name, size and time have not changed. Until a
+run is complete, searches use the vectors from before it.
 """
 
 import argparse
@@ -74,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo embed`."""
     parser.add_argument("source", metavar="SOURCE", help="a folder, a .txt file, a table, hf:ORG/NAME or pack:NAME")
     parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the vectors go")
-    add_model_options(parser, more="or the table as if it had not this column; ")
+    add_model_options(parser, more="or this column of the table; ")
     parser.add_argument(
         "--column",
         action="append",
@@ -89,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the column holds, if its name does not say it; of a folder which files are embedded (default: all that the "
         "model reads; repeat)",
     )
-    parser.add_argument("--split", metavar="S", help="rows of this split alone: train, val, test (default: all)")
+    parser.add_argument("--split", metavar="S", help="rows of this split only: train, val, test (default: all)")
     parser.add_argument(
         "--regions",
         metavar="HOW",
@@ -107,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=above_zero, metavar="S", help="with --per second: length of a segment (default: 1)"
     )
     parser.add_argument("--hop", type=above_zero, metavar="S", help="from one segment to the next (default: --seconds)")
-    parser.add_argument("--fps", type=above_zero, metavar="N", help="with --per frame: how many a second (default: 1)")
+    parser.add_argument("--fps", type=above_zero, metavar="N", help="with --per frame: frames per second (default: 1)")
     add_reading_options(parser)
     add_vector_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="stop after more bad inputs than this (default: never)")
@@ -117,10 +115,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--update",
         action="store_true",
-        help="let vectors go whose inputs have vanished from SOURCE (default: they stay)",
+        help="remove vectors whose inputs are no longer in SOURCE (default: they stay)",
     )
     parser.add_argument(
-        "--force", action="store_true", help="look into inputs whose name, size and time are those of before, too"
+        "--force", action="store_true", help="also look into inputs whose name, size and time have not changed"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="a report for machines on stdout")

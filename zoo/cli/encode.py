@@ -1,7 +1,7 @@
-"""Embed texts, images or parts of images; print or save the vectors.
+"""Embed texts, images or regions; print or save the vectors.
 
-With --box, --point, --polygon or --mask the vector is that of this part of the image: several of them are one thing (two points on
-it, say), and with --each they are a thing each. Every model that reads images takes them, by a rule that --region chooses.
+--box, --point, --polygon and --mask select a region of the image. Several of them make one region (two points on the same thing, say);
+with --each every one is a region of its own. Every model that reads images can embed regions; --region chooses how.
 """
 
 import argparse

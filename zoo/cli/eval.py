@@ -82,9 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=existing, metavar="FILE", help="JSON that the figures are added to, after each task"
     )
     add_like(parser)
-    add_device(parser, "or the pairs as if they had not this column; ")
+    add_device(parser, "or this column of the pairs; ")
     add_pair_options(parser)
-    parser.add_argument("--max-bad", metavar="N|P%", help="fail where more rows of --pairs cannot be measured")
+    parser.add_argument("--max-bad", metavar="N|P%", help="fail if more rows of --pairs cannot be measured")
     parser.add_argument(
         "--cache", type=existing, metavar="DIR", help="what is remembered (default: $MTEB_CACHE, else ~/.cache/mteb)"
     )

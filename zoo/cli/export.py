@@ -1,12 +1,12 @@
 """Write vectors for other programs: NumPy, Parquet or faiss.
 
-DIR is what `zoo embed --out DIR` made. --out becomes a folder with the vectors, and beside them, in the same order, ids,
-references and attributes; what is there already is never written over. All of it is read back and compared before it gets its
-name, so that a folder of that name is whole.
+DIR is what `zoo embed --out DIR` made. --out becomes a folder with the vectors and, in the same order, ids, references and
+attributes. Existing files are never overwritten. Everything is read back and compared before the folder gets its name, so a
+folder of that name is complete.
 
-npy: vectors.npy, rows.parquet, ids.txt. parquet: vectors.parquet, with everything in it. faiss: index.faiss (exact, by inner
+npy: vectors.npy, rows.parquet, ids.txt. parquet: vectors.parquet, which holds everything. faiss: index.faiss (exact, inner
 product), rows.parquet, ids.txt; needs `pip install "embedding-zoo[faiss]"`. int8 and binary vectors are written as they are
-stored, but that faiss gets int8 ones as float32.
+stored, except that faiss gets int8 vectors as float32.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=existing, metavar="DIR", help="what `zoo embed --out DIR` made")
     parser.add_argument("--to", required=True, choices=("npy", "parquet", "faiss"), help="what is written")
     parser.add_argument("--out", required=True, type=existing, metavar="PATH", help="a folder that is not there yet")
-    parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
+    parser.add_argument("--where", metavar="SQL", help="rows that match: \"label = 'cat' AND year >= 2020\"")
     parser.add_argument("--json", action="store_true", help="what was written, for machines")
 
 

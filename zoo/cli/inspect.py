@@ -1,12 +1,12 @@
 """Show what a model is like: its space, and how robust it is.
 
-Measured are the modality gap, alignment, uniformity, isotropy and hubs of its vectors, how alike long texts are, and how much of recall@1
-is lost when an input is changed: by typos, other words, other languages, JPEG, rotation and crops. docs/inspecting.md has the formulas.
+It measures the modality gap, alignment, uniformity, isotropy and hubness of the vectors, how similar long texts are to each other, and how much
+recall@1 drops when inputs change: typos, paraphrases, other languages, JPEG, rotation and crops. docs/inspecting.md has the formulas.
 
-The data packs are read where they are (the environment variable ZOO_DATA), the photos and recordings of the demo where they are not;
---data takes pairs of your own as `zoo eval --pairs` does. What a model does not read is left out, and said.
+It reads the data packs if they are here (environment variable ZOO_DATA), else the photos and recordings of the demo. --data takes pairs of
+your own, as `zoo eval --pairs` does. What the model does not read is left out and reported.
 
---card keeps the figures beside those of the model's card, and writes its block "What it is like".
+--card keeps the figures with those of the model's card, and writes its block "What it is like".
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli._shared import (
     add_device,
+    add_like,
     add_pair_options,
     check_output,
     existing,
@@ -62,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--changed", type=positive, metavar="N", help="the most items of a side that are changed (default: 200)"
     )
-    add_device(parser, "or of --data as if it had not this column; ")
+    add_like(parser)
+    add_device(parser, "or this column of --data; ")
     add_pair_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="fail where more rows of --data cannot be read")
 

@@ -1,12 +1,12 @@
 """Merge models of one architecture into one, without training.
 
-MODELS are names of `zoo list` or folders, as a rule fine-tuned from one base. The mean of their weights (uniform) often
-beats each of them; greedy lets a model in only if the probe does not suffer. task-arithmetic, ties and self-position
-start from --base, what the models were trained from. slerp is for two models.
+MODELS are names of `zoo list` or folders, usually fine-tuned from one base. The mean of their weights (uniform) often
+beats each of them; greedy adds a model only if the probe does not get worse. task-arithmetic, ties and self-position
+start from --base, which the models were trained from. slerp takes two models.
 
---probe is a file of a few dozen pairs of every task, with a column `dataset` that names the task. With it, the default
-is self-position: the weights are found by descent on the probe, every task counting the same, so that a small one is not
-drowned by a large one. The table shows loss and recall@1 on the probe of every model and of the merged one; judge the
+--probe is a file with a few dozen pairs of every task and a column `dataset` that names the task. With it, the default
+method is self-position: the weights are found by gradient descent on the probe, every task counting the same, so that a small task is not
+drowned by a large one. The table shows loss and recall@1 on the probe for every model and for the merged one; judge the
 result on other data.
 """
 
@@ -65,12 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="a new folder for the merged model")
     parser.add_argument("--method", choices=METHODS, help="default: self-position with --probe, else uniform")
     parser.add_argument("--base", metavar="NAME", help="what the models were trained from")
-    parser.add_argument("--weights", nargs="+", type=real, metavar="W", help="one a model (default: all equal)")
+    parser.add_argument("--weights", nargs="+", type=real, metavar="W", help="one per model (default: all equal)")
     parser.add_argument(
         "--unlearn", action="store_true", help="task-arithmetic: negative weights take away what a model learned"
     )
     parser.add_argument(
-        "--keep", metavar="MODEL", help="whose prompts, poolers and preprocessing to keep, where they differ; or: first"
+        "--keep", metavar="MODEL", help="whose prompts, poolers and preprocessing to keep if they differ; or: first"
     )
     parser.add_argument("--scale", type=real, metavar="X", help="of task vectors (default: 0.4; ties: 1)")
     parser.add_argument("--density", type=real, metavar="X", help="of ties: share kept (default: 0.2)")
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=positive, metavar="N", help="of self-position (default: 200)")
     parser.add_argument("--seed", type=integer, metavar="N", help="of self-position (default: 0)")
     parser.add_argument("--device", metavar="DEVICE", help="of the probe: cpu, cuda (default: cpu)")
-    add_ignore(parser, "or the probe as if it had not this column; ")
+    add_ignore(parser, "or this column of the probe; ")
     probe = parser.add_argument_group("how the probe is read")
     add_pair_options(probe)
     probe.add_argument("--split", metavar="S", help="rows of this split (default: train)")

@@ -1,12 +1,12 @@
 """Find hard negatives for pairs: close to the answer, and wrong.
 
 SOURCE holds pairs: a .csv, .tsv, .jsonl or .parquet file, a folder, shards, or hf:ORG/NAME, with columns such as
-image,text or query,positive. The teacher ranks all positives for every query; the nearest that are not its own become
-its negatives. What is as near as the answer itself is likely to be another answer: filters leave it out.
+image,text or query,positive. The teacher ranks all positives for every query; the nearest ones that are not its own become
+its negatives. A candidate as near as the answer itself is probably another right answer: filters leave it out.
 
-Start with --relative-margin 0.05 (keep what scores below 95 % of the positive), which is the default. Add --range 10 100
+Start with --relative-margin 0.05 (keep what scores below 95 % of the positive), the default. Add --range 10 100
 if the negatives shown at the end still look right, --max-score 0.7 if the teacher is weak, --keep-positive-rank 50 if
-the pairs themselves are noisy. Pairs with one group, or with equal queries, are never each other's negatives.
+the pairs themselves are noisy. Pairs of the same group, or with equal queries, are never each other's negatives.
 """
 
 import argparse
@@ -71,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reranker",
         metavar="NAME",
-        help="judges what the teacher ranks: a name of `zoo list --rerankers`, or a cross-encoder of sentence-transformers (texts)",
+        help="scores what the teacher ranks: a name of `zoo list --rerankers`, or a cross-encoder of sentence-transformers (texts)",
     )
     add_like(parser, "teacher")
-    add_device(parser, "or the pairs as if they had not this column; ")
+    add_device(parser, "or this column of the pairs; ")
     add_pair_options(parser)
     parser.add_argument("--corpus", type=existing, metavar="SOURCE", help="more candidates: .txt, a table, or images")
     parser.add_argument("--split", default="train", metavar="S", help="of a column split, a Hub data set or a pack")
@@ -100,10 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     filters.add_argument("--max-score", type=real, metavar="X", help="at most this score")
     filters.add_argument("--min-score", type=real, metavar="X", help="at least this score")
-    filters.add_argument("--threshold", choices=("f1",), help="below the score that tells positives best from the rest")
+    filters.add_argument(
+        "--threshold", choices=("f1",), help="below the score that best separates positives from the rest"
+    )
     filters.add_argument("--keep-positive-rank", type=positive, metavar="K", help="drop pairs ranked lower than this")
     parser.add_argument("--sample", choices=("top", "random"), default="top", help="of what is left (default: top)")
-    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="of --sample random (default: 0)")
+    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="seed of --sample random (default: 0)")
     parser.add_argument(
         "--too-few",
         choices=("keep", "drop", "repeat"),
@@ -114,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-bad",
         default="1%",
         metavar="N|P%",
-        help="inputs that may be broken, empty, missing or unreadable; they are left out (default: 1%%)",
+        help="number or share of inputs that may be broken, empty, missing or unreadable; they are left out (default: 1%%)",
     )
     parser.add_argument("--cache", type=existing, metavar="DIR", help="keep the vectors here, and go on from them")
     parser.add_argument("--quiet", action="store_true", help="no progress")

@@ -2,11 +2,11 @@
 
 The libraries are the zoo, transformers, sentence-transformers and open_clip.
 
-One repository is written: weights (safetensors only), the files of every loader that can read them, a card from what
-was measured, and a certificate that anyone checks with `zoo verify`. Before anything is sent every loader opens the
+It writes one repository: weights (safetensors only), the files of every loader that can read them, a card with the measured
+figures, and a certificate that anyone can check with `zoo verify`. Before anything is sent, every loader opens the
 staged folder and must give the same vectors. With --space the repository gets a live demo beside it.
 
-An interrupted upload goes on when the same command is given again: what the Hub already has is not sent twice.
+An interrupted upload continues when the same command is run again: what the Hub already has is not sent twice.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--license", metavar="ID", help="where it differs from the base model's, e.g. cc-by-4.0")
     add_like(parser, "source")
     add_ignore(parser)
-    parser.add_argument("--private", action="store_true", help="only you and your organisation may see it")
+    parser.add_argument("--private", action="store_true", help="visible to you and your organisation only")
     parser.add_argument(
         "--update",
         action="store_true",

@@ -1,13 +1,13 @@
-"""Rank documents by a reranker, which reads each with the query.
+"""Rank documents with a reranker, which reads each with the query.
 
-A document is an image or a video file, or a --text; of a folder each image, of a .txt file each line, of a table each row. A
-score is the probability that the document answers the query, 0 to 1. What cannot be read is reported, and stops nothing else.
+A document is an image or video file, or a --text; every image of a folder, every line of a .txt file, every row of a table. The
+score is the probability that the document answers the query, 0 to 1. What cannot be read is reported, and does not stop the rest.
 
-With --data the queries stand in a table too, with the documents of each: rows with the same query are ranked together. Which
-columns these are is determined by their names, as in training (query, positive, negative_1, query_image, …), or by --query-column and
+With --data the queries come from a table too, each with its documents: rows with the same query are ranked together. The columns
+are inferred from their names, as in training (query, positive, negative_1, query_image, …), or named by --query-column and
 --document-column.
 
-A reranker takes far longer than a search by vectors. Among many documents find a hundred first, and rank those:
+A reranker takes far longer than a search by vectors. For many documents, find a hundred first and rank those:
 `zoo search vectors/ "a cat asleep" --rerank NAME`.
 """
 
@@ -72,10 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="a document; repeat")
     parser.add_argument("--image", type=existing, metavar="FILE", help="an image that belongs to the query")
-    parser.add_argument("--instruction", metavar="TEXT", help="what the reranker is told to look for")
+    parser.add_argument("--instruction", metavar="TEXT", help="instruction to the reranker: what to look for")
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="the best of a query (default: 10)")
     add_like(parser, "name")
-    add_device(parser, "or a table as if it had not this column; ")
+    add_device(parser, "or this column of a table; ")
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="pairs at once (default: what suits the model)"
     )

@@ -2,14 +2,14 @@
 
 DIR is what `zoo embed --out DIR` made.
 
-With --box, --point, --polygon or --mask what they point at in the image of --image is looked for. Vectors of regions (`zoo embed
---regions`) are places: the table has file and box, and the page of --html outlines them.
+--box, --point, --polygon and --mask search with a region of the image that --image names. If the vectors are of regions (`zoo embed
+--regions`), the results are places: the table shows file and box, and the page of --html draws the outlines.
 
-With --rerank a second model reads the best results, each together with the query, and ranks them anew: slower, and better. Its
-scores stand beside the similarities; what it cannot read comes last.
+With --rerank a second model reads the query together with each of the best results and ranks them again: slower, and better. Its
+scores are shown beside the similarities; results that it cannot read come last.
 
-Without any of these a prompt opens: the model is loaded once, and every line is a query (:help shows the rest). Lines of a pipe
-are answered too, in columns with tabs, or with --json as a line of JSON for each query.
+Without a query a prompt opens: the model is loaded once, and every line is a query (:help shows what else it takes). Lines from a pipe are answered
+too, as tab-separated columns, or with --json as one line of JSON per query.
 """
 
 import argparse
@@ -78,13 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--file",
         type=existing,
         metavar="FILE",
-        help="look for what resembles this image, video or audio, changed as TEXT says",
+        help="find what resembles this image, video or audio file, changed as TEXT says",
     )
     parser.add_argument(
         "--image-weight",
         type=share,
         metavar="X",
-        help="of image and text together: 0 the text alone, 1 the image alone (default: the model's own rule)",
+        help="weight of the image beside the text: 0 is the text alone, 1 the image alone (default: the model's own rule)",
     )
     add_against_option(parser)
     add_region_options(parser)
@@ -94,11 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=KINDS,
-        help="only those; a page is of a document, a frame of a video (default: all; repeat)",
+        help="results of this kind only; a page counts as document, a frame as video (default: all; repeat)",
     )
-    parser.add_argument("--where", metavar="SQL", help="only those: \"label = 'cat' AND year >= 2020\"")
+    parser.add_argument("--where", metavar="SQL", help="rows that match: \"label = 'cat' AND year >= 2020\"")
     parser.add_argument(
-        "--plain", action="store_true", help="rank images, audio, texts, … side by side by their scores as they are"
+        "--plain", action="store_true", help="rank several kinds together by their raw scores, not by calibrated ones"
     )
     add_model_options(parser, default=None)
     add_search_options(parser)
@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_outside(parser)
     parser.add_argument("--backend", choices=("lancedb", "exact"), help="the store (default: lancedb if installed)")
     parser.add_argument(
-        "--adopt", action="store_true", help="DIR is my own: its index is kept in it (default: if it was made here)"
+        "--adopt", action="store_true", help="keep the index inside DIR (default: only if DIR was made on this machine)"
     )
     parser.add_argument("--html", type=existing, metavar="FILE", help="write a page with thumbnails")
     parser.add_argument("--json", action="store_true", help="for machines")

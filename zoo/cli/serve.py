@@ -1,7 +1,7 @@
-"""Serve a model over HTTP, as OpenAI's embeddings API does.
+"""Serve a model over HTTP, with OpenAI's embeddings API.
 
-Any client of that API works: point its base URL at the address that is printed. Texts, images and PDF as data URLs
-and uploads are accepted; GET /v1/models says what the model reads, /health embeds something to be sure that it works,
+Any client of that API works: point its base URL at the printed address. Texts, and images and PDFs as data URLs
+or uploads, are accepted. GET /v1/models says what the model reads, /health embeds something to make sure that it works,
 /metrics is for Prometheus.
 """
 

@@ -1,6 +1,6 @@
-"""Show the facts of one model or reranker, and how to load it.
+"""Show the facts of a model or reranker, and how to load it.
 
-A name of `zoo list`, or of `zoo list --rerankers`, is looked up; of a folder, or of anything else that loads, the files are opened.
+NAME is looked up in `zoo list` and `zoo list --rerankers`. For a folder, or anything else that loads, the files are opened.
 """
 
 import argparse

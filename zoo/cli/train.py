@@ -1,12 +1,12 @@
 """Train or fine-tune a model on pairs of your own.
 
-The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of images, WebDataset shards or a Hub data set (hf:org/name);
-roles and modalities are determined by the columns' names (image, text, query, positive, negative, query_image, score, ...) and
-shown before anything starts. Columns that matter and that the run does not read (a score, a further caption) stop it: take a
-loss that reads them, or leave them out by name (--ignore score). A column split is followed: validation rows are held out,
-test rows not read. Rows that are no pairs, missing and unreadable files are set aside and listed (--max-bad). Held-out pairs
-are ranked while the run goes; the best checkpoint is the model, and the end says whether it got better. A killed run goes on
-with --resume and its folder alone, and ends in the same bits.
+The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of images, WebDataset shards or a Hub data set (hf:org/name).
+Roles and modalities are inferred from the column names (image, text, query, positive, negative, query_image, score, ...) and
+shown before anything starts. A column that matters but that the run would not read (a score, a second caption) stops it: choose a
+loss that reads it, or name it with --ignore (--ignore score). A column `split` is followed: validation rows are held out, test
+rows are not read. Rows that are not pairs, and missing or unreadable files, are set aside and listed (--max-bad). Held-out pairs are
+ranked during the run; the best checkpoint becomes the model, and the report says whether it improved. A killed run continues
+with --resume and its folder, and ends with the same bits.
 
 Several processes: accelerate launch --config_file training/launch/ddp.yaml -m zoo.training pairs.csv --out runs/two
 """
@@ -33,13 +33,13 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo train`."""
     parser.add_argument(
-        "data", nargs="*", metavar="[NAME=]DATA", help="pairs to learn from; several are data sets by name"
+        "data", nargs="*", metavar="[NAME=]DATA", help="training pairs; several are data sets with a name each"
     )
     parser.add_argument(
         "--model", metavar="NAME", help=f"what is trained: a name of `zoo list` or ./FOLDER (default: {DEFAULT_MODEL})"
     )
     add_like(parser)
-    add_ignore(parser, "or the data as if they had not this column; ")
+    add_ignore(parser, "or this column of the data; ")
     parser.add_argument("--from-scratch", action="store_true", help="begin with random weights of that shape")
     parser.add_argument(
         "--out", type=existing, metavar="DIR", help="folder of this run: checkpoints, curves, report, model"
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--max-bad",
         metavar="N|P%",
-        help="inputs that may be broken, empty, missing or unreadable; they are set aside (default: 1%%)",
+        help="number or share of inputs that may be broken, empty, missing or unreadable; they are set aside (default: 1%%)",
     )
 
     run = parser.add_argument_group("run")
@@ -101,44 +101,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--sampler", help='e.g. no_duplicates, homogeneous, "interleaved(sub_batch=64)"')
     run.add_argument("--epochs", type=real, metavar="N", help="passes over the pairs")
     run.add_argument("--steps", type=positive, metavar="N", help="optimiser steps, in place of --epochs")
-    run.add_argument("--batch-size", type=positive, metavar="N", help="pairs of a step: the in-batch negatives")
     run.add_argument(
-        "--micro-batch", type=positive, metavar="N", help="items in memory at once; the batch may be any size"
+        "--batch-size", type=positive, metavar="N", help="pairs per step, which are each other's in-batch negatives"
     )
     run.add_argument(
-        "--negatives", type=integer, metavar="N", help="hard negatives of a pair (default: as many as most pairs have)"
+        "--micro-batch", type=positive, metavar="N", help="items per forward pass; the batch may be any size"
+    )
+    run.add_argument(
+        "--negatives", type=integer, metavar="N", help="hard negatives per pair (default: as many as most pairs have)"
     )
     run.add_argument(
         "--without-negatives",
         choices=("keep", "drop"),
-        help="pairs that have no hard negative where others have: keep (default) or drop them",
+        help="pairs without a hard negative, if others have some: keep (default) or drop",
     )
     run.add_argument("--lr", type=real, metavar="X", help="highest learning rate")
     run.add_argument("--schedule", choices=("cosine", "linear", "constant", "wsd"), help="after the warm-up")
-    run.add_argument("--warmup", type=real, metavar="X", help="steps, or a share of the run below 1")
+    run.add_argument("--warmup", type=real, metavar="X", help="steps, or below 1 a share of the run")
     run.add_argument("--betas", metavar="X,Y", help="of AdamW, such as 0.9,0.999 (default: 0.9,0.98)")
-    run.add_argument("--layer-decay", type=real, metavar="X", help="factor on the rate from a block to the one below")
     run.add_argument(
-        "--rate", action="append", default=[], metavar="PATTERN=X", help="factor on the rate: text=0.1; repeat"
+        "--layer-decay", type=real, metavar="X", help="factor on the learning rate from each block to the one below it"
     )
     run.add_argument(
-        "--freeze", action="append", metavar="PATTERN", help="what does not learn: text, image.encoder; repeat"
+        "--rate",
+        action="append",
+        default=[],
+        metavar="PATTERN=X",
+        help="factor on the learning rate of a part: text=0.1; repeat",
+    )
+    run.add_argument(
+        "--freeze", action="append", metavar="PATTERN", help="what stays frozen: text, image.encoder; repeat"
     )
     run.add_argument(
         "--region",
         choices=("masked-crop", "dense", "dense-hd", "ensemble"),
-        help="how regions of images are read, which the model keeps (default: as the model does)",
+        help="how regions of images are read; saved with the model (default: the model's own way)",
     )
-    run.add_argument("--ema", type=real, metavar="X", help="decay of the running average that is saved")
+    run.add_argument("--ema", type=real, metavar="X", help="decay of the exponential moving average that is saved")
     run.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="of the forward pass (default: float32)")
     run.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best that is here)")
     run.add_argument("--teacher", metavar="NAME", help="a frozen model for gist, distillation and adaptive_margin")
-    run.add_argument("--seed", type=integer, help="of everything random")
+    run.add_argument("--seed", type=integer, help="seed of everything random")
     run.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps between checkpoints")
     run.add_argument(
         "--keep-checkpoints",
         choices=("none", "last", "all"),
-        help="of a finished run (default: last, from which it can be lengthened)",
+        help="which ones to keep of a finished run (default: last, from which it can be continued)",
     )
     run.add_argument(
         "--evaluate-every",

@@ -1,14 +1,12 @@
 """Check a model against its certificate, with every library.
 
-The certificate holds the vectors of golden inputs, which are embedded here again.
+The certificate holds the vectors of golden inputs, as they were where the model was made. This command computes them again on your
+machine, with each library, in float32 and half precision and in batches of several sizes, and prints the largest difference and the
+smallest cosine. If something departs, it says what (another file, fact, tokenizer or resize, a library that gives something else), and the exit
+status is 1. Without a certificate it says so, compares the loaders with each other, and the exit status is 1 too.
 
-A published model brings the vectors that it gave where it was made. This command computes them again on your machine,
-with each library, in float32 and half precision, in batches of several sizes, and prints the largest difference and the
-smallest cosine. Exit status 1 and a sentence say where it departs: another file, fact, tokenizer or resize, a library that
-gives something else. Without a certificate it says so, compares what is here with itself, and the exit status is 1 too.
-
-In float32 texts, and images of the model's own size, are held to 1e-5. Images that are scaled are held to the cosine that
-was measured between torch's and Pillow's resizing, since other libraries use either.
+In float32, texts and images of the model's own size must agree to 1e-5. Resized images must agree to the cosine that was
+measured between torch's and Pillow's resizing, since other libraries use either.
 """
 
 import argparse
