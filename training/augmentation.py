@@ -15,6 +15,7 @@ from zoo.inputs.waveform import Waveform, as_waveform, mono
 from .errors import RecipeError
 from .spec_strings import what_there_is
 
+# As torchvision's RandomResizedCrop: 3/4 to 4/3, drawn evenly in the logarithm.
 _ASPECT = 4 / 3  # most that a crop is stretched
 _ERASED = (0.02, 0.15)  # share of the image that a patch covers
 # What an operation is when a recipe names it without a number, and the numbers it takes.
@@ -187,7 +188,9 @@ class Augmentation:
 def crop(pixels: Tensor, rng: np.random.Generator, least: float) -> Tensor:
     """A random part of images `(..., 3, H, W)`, at least so much of their area, enlarged to their size (Inception)."""
     height, width = pixels.shape[-2:]
+    # Even in the logarithm: as often wider by a third as taller by a third.
     area, aspect = rng.uniform(least, 1), np.exp(rng.uniform(-np.log(_ASPECT), np.log(_ASPECT)))
+    # tall · wide = area · height · width and the ratio changes by `aspect`.
     tall = min(height, max(1, round(height * np.sqrt(area / aspect))))
     wide = min(width, max(1, round(width * np.sqrt(area * aspect))))
     top, left = rng.integers(height - tall + 1), rng.integers(width - wide + 1)
@@ -199,7 +202,9 @@ def change_light(pixels: Tensor, rng: np.random.Generator, most: float) -> Tenso
     """Saturation, contrast and brightness of uint8 `(..., 3, H, W)`, each times 1 - most to 1 + most; hues stay."""
     saturation, contrast, brightness = (float(rng.uniform(1 - most, 1 + most)) for _ in range(3))
     images = pixels.float()
+    # From grey (the mean of the channels) past the image: below 1 paler, above 1 more vivid.
     images = torch.lerp(images.mean(-3, keepdim=True), images, saturation)
+    # The same from one even grey, the mean of all pixels.
     images = torch.lerp(images.mean(), images, contrast) * brightness
     return images.round_().clamp_(0, 255).to(torch.uint8)
 
@@ -251,6 +256,7 @@ def change_audio(
         changed = F.pad(changed, (before, after))
     count = changed.shape[-1]
     if gain:
+        # Decibels of an amplitude: 20 · log10(factor), so 6 dB is twice the amplitude.
         factor = float(10 ** (rng.uniform(-gain, gain) / 20))
         # Louder than full scale would clip: a distortion that no recording of the thing has.
         loudest = float(changed.abs().max()) if count else 0.0
@@ -258,6 +264,7 @@ def change_audio(
     moved = round(rng.uniform(-shift, shift) * count)
     if moved:
         changed = torch.roll(changed, moved, -1)
+        # `roll` brings one end to the other; a recording's end does not come before its beginning.
         changed[..., slice(0, moved) if moved > 0 else slice(moved, None)] = 0
     length = round(rng.uniform(0, mute) * count)
     if length:
@@ -281,6 +288,7 @@ def pick_frames(count: int, rng: np.random.Generator, most: float) -> np.ndarray
     """Frames `(count,)` of a video in order: evenly over a part of it, each moved by up to half its distance."""
     span = rng.uniform(1 - most, 1) * count
     start, step = rng.uniform(0, count - span), span / count
+    # One frame of each of `count` equal stretches: never two of the same stretch, and in order.
     places = start + step * (np.arange(count) + rng.uniform(0, 1, count))
     return np.clip(places.astype(np.int64), 0, count - 1)
 
@@ -291,6 +299,7 @@ def pick_frames(count: int, rng: np.random.Generator, most: float) -> np.ndarray
 def _numbers(seed: int | Sequence[int]) -> list[int]:
     """A seed of any sign and length as numpy takes them: numbers from 0, told apart by their count."""
     numbers = [seed] if isinstance(seed, int) else [int(number) for number in seed]
+    # The count is part of it: numpy pads seeds with zeros, and (1,) and (1, 0) would be one stream.
     return [len(numbers), *(part for number in numbers for part in (abs(number), int(number < 0)))]
 
 

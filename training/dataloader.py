@@ -138,6 +138,7 @@ class PairFeed:
             try:
                 for step in range(start, stop):
                     ahead.append((step, self._submit(pool, step)))
+                    # Filled before the first is taken: while one step trains, three are read.
                     if len(ahead) > _AHEAD:
                         yield self._gather(*ahead.popleft())
                 while ahead:
@@ -161,6 +162,7 @@ class PairFeed:
     def _submit(self, pool: ThreadPoolExecutor, step: int) -> list[Future]:
         rows = self.sampler.rows(step)
         if len(rows) % self.world:
+            # Equal parts: a gather needs as many rows of every process.
             rows = rows[: len(rows) // self.world * self.world]
         each = len(rows) // self.world
         mine = rows[self.rank * each : (self.rank + 1) * each]
@@ -192,6 +194,8 @@ class PairFeed:
 
     def _read_pair(self, step: int, place: int, row: int) -> _Drawn:
         """A pair and its reads; where it cannot be read, another takes its place, determined by the step and the place."""
+        # By step and place, not by a generator that goes on: threads finish in any order, and a resumed
+        # run starts in the middle.
         rng = np.random.default_rng((self.recipe.seed, step, place))
         for _ in range(_TRIES):
             try:
@@ -220,6 +224,7 @@ class PairFeed:
                 if silences and all(silences):
                     self._silence(row)
             except InputError as error:
+                # Without its query or positive a pair is none; without one of its negatives it still is.
                 if i < 2:
                     raise
                 self.skipped.add(place_of(self.pairs, row), f"{error}; {WITHOUT_IT}")
@@ -253,6 +258,7 @@ class PairFeed:
             found = [pair.teacher_scores[0], *(pair.teacher_scores[slot - count] for slot in chosen if slot > count)]
         else:
             return None
+        # -inf: a softmax over the scores gives an empty place no mass.
         return found + [-math.inf] * (1 + self.negatives - len(found))
 
     def places(self, row: int, step: int) -> list[int]:
@@ -265,6 +271,8 @@ class PairFeed:
         epoch = step // self.sampler.steps_per_epoch
         order = [0]
         if count > 1:
+            # One order for `count` epochs, turned by one place each: every positive comes first
+            # once before any does twice.
             rng = np.random.default_rng((self.recipe.seed, row, epoch // count, _ORDER))
             order = np.roll(rng.permutation(count), -(epoch % count)).tolist()
         first, *more = (1 + i for i in order)

@@ -52,6 +52,7 @@ class WeightAverage:
             else:
                 average.copy_(value)
         if averages:
+            # lerp(a, w, 1 - d) = d · a + (1 - d) · w, for all tensors in one call.
             torch._foreach_lerp_(averages, values, 1 - self.decay_at(step))
 
     @torch.no_grad()
@@ -63,6 +64,7 @@ class WeightAverage:
     @contextmanager
     def swap(self) -> Iterator[None]:
         """The averaged weights in the model's place, for an evaluation; the weights come back bit by bit."""
+        # Copies, not the inverse of the update: rounding would leave other weights behind.
         kept = {name: value.detach().clone() for name, value in self._followed().items()}
         self.give()
         try:

@@ -45,9 +45,11 @@ def gather_rows(rows: Tensor, negatives: int = 0) -> Tensor:
     size = world()[1]
     if size == 1:
         return rows
-    parts = [torch.empty_like(rows) for _ in range(size)]
+    parts = [torch.empty_like(rows) for _ in range(size)]  # a gather wants parts of one shape: see check_even
     dist.all_gather(parts, rows.contiguous())
     count = len(rows) // (1 + negatives)
+    # Losses expect all positives first, whatever the number of processes: (b + b·M) of each
+    # rank is split, then regrouped.
     return torch.cat([part[:count] for part in parts] + [part[count:] for part in parts])
 
 
@@ -81,6 +83,7 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     for parameter in parameters:
         if not parameter.requires_grad:
             continue
+        # Every process must reduce the same tensors in the same order, or the collectives wait for each other forever.
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         if bucket and (size + parameter.numel() > _BUCKET or parameter.grad.dtype != bucket[0].dtype):
@@ -94,6 +97,7 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 def _reduce(grads: Sequence[Tensor]) -> None:
     flat = torch.cat([grad.flatten() for grad in grads])
+    # A sum, not DDP's mean: each process already carries the gradient of the whole batch's loss for its own rows.
     dist.all_reduce(flat)
     for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
         grad.copy_(part.view_as(grad))

@@ -78,6 +78,8 @@ class CachedEmbeddings:
         readers = model.routes
         learning = [i for i, chunk in enumerate(self.chunks) if _learns(readers[chunk.tower])]
         # While the loss is computed nothing else lies in memory: the last chunk keeps its activations for nothing.
+        # GradCache (Gao et al., 2021): 1. embed all without a graph; 2. the loss's gradient for each embedding; 3.
+        # embed again with one and carry that gradient back.
         keep = set(learning if micro_batch is None else learning[-1:])
         self.learning = learning
         # Written in place: small results kept between passes would lie between freed activations, in memory that could not be
@@ -105,6 +107,8 @@ class CachedEmbeddings:
         encoder = self.model.routes[chunk.tower].encoder
         collated = {POOLED: torch.stack(chunk.values)} if chunk.pooled else encoder.collate(chunk.values)
         batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
+        # Both passes of a chunk draw the same dropout. With another mask the gradient would be of other
+        # embeddings than the loss saw.
         torch.manual_seed(self.seed + _STRIDE * (number + 1))
         with torch.set_grad_enabled(with_grad), _still_statistics(self.model, first and not with_grad):
             try:
@@ -127,6 +131,8 @@ class CachedEmbeddings:
             if vectors is None:
                 vectors = self._forward(number, with_grad=True, first=False)
             self.kept[number] = None
+            # Chain rule: dL/dθ = Σ chunks (dL/d vectors)ᵀ · d vectors/dθ; the parameters'
+            # gradients add up over the chunks.
             vectors.backward(grads[self.chunks[number].places.to(grads.device)].to(vectors.dtype))
 
 
@@ -173,6 +179,7 @@ def _still_statistics(model: nn.Module, still: bool) -> Iterator[None]:
     momenta = [norm.momentum for norm in norms]
     counts = [None if (count := getattr(n, "num_batches_tracked", None)) is None else count.clone() for n in norms]
     for norm in norms:
+        # running = (1 - momentum) · running + momentum · batch: at 0 nothing moves.
         norm.momentum = 0.0
     try:
         yield

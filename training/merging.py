@@ -112,6 +112,8 @@ def task_arithmetic(
     """
     factors = [scale * w for w in ([1.0] * len(models) if weights is None else weights)]
     _check_count(factors, models)
+    # base + Σ f_k (model_k - base) = (1 - Σ f_k) · base + Σ f_k · model_k: one weighted sum, no
+    # copy of the task vectors.
     whole = [1 - sum(factors), *factors]
     return merge_with(models, lambda parts: _sum(parts, whole), base=base, like=kept(models, keep))
 
@@ -141,9 +143,11 @@ def ties(
         raise ValueError(f"density must be above 0 and at most 1, not {density}")
 
     def combine(parts: list[Tensor]) -> Tensor:
+        # TIES (Yadav et al., 2023): trim, elect a sign by the larger total mass, mean over those that agree with it.
         vectors = torch.stack([_trimmed(part - parts[0], density) for part in parts[1:]])
         elected = vectors.sum(0).sign()
         agreeing = (vectors.sign() == elected) & (vectors != 0)
+        # The mean is over those that agree alone: counting the trimmed zeros would shrink what few models learned.
         return parts[0] + scale * vectors.where(agreeing, 0.0).sum(0) / agreeing.sum(0).clamp(min=1)
 
     return merge_with(models, combine, base=base, like=kept(models, keep))
@@ -156,14 +160,17 @@ def slerp_tensors(a: Tensor, b: Tensor, share: float) -> Tensor:
         return torch.lerp(a, b, share)
     cosine = (a.flatten() @ b.flatten() / (lengths[0] * lengths[1])).clamp(-1, 1)
     angle = torch.arccos(cosine)
+    # sin(angle) divides: near 0 the arc is a line, and opposite tensors have no arc that is theirs alone.
     if torch.sin(angle) < 1e-6:
         return torch.lerp(a, b, share)
+    # slerp(a, b; s) = (sin((1 - s)Ω) â + sin(sΩ) b̂) / sin Ω of the directions; the lengths go linearly.
     direction = torch.sin((1 - share) * angle) * a / lengths[0] + torch.sin(share * angle) * b / lengths[1]
     return direction / torch.sin(angle) * torch.lerp(*lengths, share)
 
 
 def _trimmed(vector: Tensor, density: float) -> Tensor:
     keep = max(1, round(density * vector.numel()))
+    # kthvalue counts from the smallest: the keep-th largest is number n - keep + 1. Equals at the border all stay.
     least = vector.abs().flatten().kthvalue(vector.numel() - keep + 1).values
     return vector.where(vector.abs() >= least, 0.0)
 
@@ -288,6 +295,7 @@ def refresh_batch_norm(model: Embedder, items: Sequence[Item], batch_size: int =
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
+        # Weights were averaged, activations are not linear in them: their means and variances must be measured anew.
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over all batches
         norm.train()

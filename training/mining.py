@@ -318,6 +318,7 @@ def _search(
     mixed = bool((kinds != kinds[0]).any())
     columns = documents.masked_fill(bad[:, None], 0.0).to(device)
     first, last = (min(rank, len(columns)) for rank in rules.ranks)
+    # The spread is of the 50 best, even where the ranks that are mined begin further down.
     depth = min(len(columns), max(last, _SPREAD if rules.adaptive else 0))
     found = _Found.empty(rows, last - first, len(pair_corpus.names) if rules.threshold else 0)
     step = min(len(rows), max(1, _BLOCK_ENTRIES // len(columns)))
@@ -333,6 +334,7 @@ def _search(
             if mixed:
                 scores.masked_fill_(kinds[None] != kinds[positives][:, None], -torch.inf)
             lines, own = pair_corpus.own(rows[part])
+            # After `positive` was taken: what is right for a query is no candidate, and holds no rank.
             scores[lines.to(device), own.to(device)] = -torch.inf
             if rules.keep_positive_rank is not None:
                 found.rank[part] = 1 + (scores >= positive).count_nonzero(dim=1).cpu()  # ties count against it
@@ -400,8 +402,10 @@ def f1_threshold(positives: Tensor, others: Tensor, counts: Tensor | None = None
     right = torch.cat([torch.ones(len(positives)), torch.zeros(len(others))]).double()
     wrong = torch.cat([torch.zeros(len(positives)), torch.ones(len(others)) if counts is None else counts]).double()
     values, order = values.sort(descending=True)
+    # True and false positives if the cut lies after each score: one pass over all thresholds.
     hits, misses = right[order].cumsum(0), wrong[order].cumsum(0)
     f1 = 2 * hits / (hits + misses + len(positives))  # 2 TP / (2 TP + FP + FN)
+    # A threshold takes all equal scores or none, so only the last of them is a place to cut.
     last_of_equals = torch.cat([values[1:] != values[:-1], values.new_ones(1).bool()])
     return float(values[f1.where(last_of_equals, -1.0).argmax()])
 
@@ -427,12 +431,15 @@ def _choose(found: _Found, pair_corpus: PairCorpus, rules: Rules, report: Mining
     scores, positive = found.scores.clone(), found.positive[:, None]
     filters: dict[str, Tensor] = {}
     if rules.margin is not None:
+        # Each is what goes: at or above the positive less the margin, it is as likely an answer that nobody marked.
         filters["margin"] = scores >= positive - rules.margin
     if rules.adaptive is not None:
         low, high = rules.adaptive
         share = low + (high - low) * found.spread[:, None]
         filters["adaptive margin"] = scores >= positive - share * positive.abs()
     elif rules.relative_margin is not None:
+        # |s(q, p)|, since a similarity may be negative and a margin of it must not turn round.
+        # NV-Retriever's 95 % is 0.05.
         filters["relative margin"] = scores >= positive - rules.relative_margin * positive.abs()
     if rules.max_score is not None:
         filters["max score"] = scores > rules.max_score
@@ -446,6 +453,8 @@ def _choose(found: _Found, pair_corpus: PairCorpus, rules: Rules, report: Mining
         scores.masked_fill_(gone, -torch.inf)
     count = min(rules.negatives, scores.shape[1])
     rng = torch.rand(scores.shape, generator=torch.Generator().manual_seed(rules.seed))
+    # Random numbers as scores: the best of them are a sample without replacement, and what is filtered
+    # out (-inf) never comes.
     order = scores if rules.sampling == "top" else rng.masked_fill(scores == -torch.inf, -torch.inf)
     picked = order.topk(count, dim=1).indices
     best, order = scores.gather(1, picked).sort(dim=1, descending=True)

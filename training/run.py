@@ -94,6 +94,7 @@ class Run:
         torch.manual_seed(recipe.seed * STRIDE)  # of the adapters' first values
         if recipe.lora is not None:
             add_lora(model, recipe.lora)
+        # Adapters begin at random numbers: from here on all processes have the first one's.
         broadcast(model)
         broadcast(loss)
         freeze(model, recipe.freeze)
@@ -138,12 +139,15 @@ class Run:
         while (value := self._gradients(batch)) is None:
             self._shrink(batch)
         self._check(value, "loss")
+        # Before clipping: the limit is of the true gradient, not of one that is scaled for float16.
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
         if not self.scaler.is_enabled():  # the scaler leaves out such steps by itself, and tries a smaller scale
             self._check(norm, "norm of the gradient")
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        # After the step, see `Temperature.limit`: clamped inside the loss, a temperature at its limit would get no
+        # gradient and stay there.
         for module in self.loss.modules():
             if isinstance(module, Temperature):
                 module.limit()
@@ -166,6 +170,7 @@ class Run:
         norms = [float(whole(p.grad.norm())) if self.sharded else p.grad.norm() for p in both]
         norm = float(torch.as_tensor(norms).norm()) if self.sharded else float(torch.stack(norms).norm())
         if norm > self.recipe.clip:
+            # 1e-6 as in torch's clip_grad_norm_.
             torch._foreach_mul_([p.grad for p in both], self.recipe.clip / (norm + 1e-6))
         return norm
 
@@ -197,12 +202,15 @@ class Run:
         if embedded is None:
             return None
         count = len(batch.queries)
+        # Leaves: the loss's graph ends at the embeddings (B, D) and (B + B·M, D), and the towers' own
+        # graphs take over from there.
         queries = gather_rows(embedded.vectors[:count]).requires_grad_()
         targets = gather_rows(embedded.vectors[count:], batch.negatives).requires_grad_()
         torch.manual_seed(seed)  # what a loss draws must be the same on all processes
         own = self.loss.of(batch.part)
         loss = own(queries, targets, **self._extras(batch, own))
         self.scaler.scale(loss).backward()
+        # Only this process's rows: its towers computed no others. Summed over the processes the gradient is whole.
         grads = torch.cat([own_rows(queries.grad), own_rows(targets.grad, batch.negatives)])
         if self.sharded:
             grads = grads * size  # FSDP averages over the processes; the sum is what is wanted
@@ -276,6 +284,8 @@ class Run:
         current = self.micro_batch or len(batch.queries) + len(batch.targets)
         if current == 1:
             raise torch.OutOfMemoryError("a single item does not fit in memory; take a smaller model or smaller inputs")
+        # The step begins again from nothing: with GradCache a smaller micro-batch gives the same gradient, so the run's
+        # figures stay comparable.
         self.micro_batch = max(1, current // 2)
         self.optimizer.zero_grad()
         if self.model.device.type == "cuda":

@@ -183,6 +183,7 @@ def weight_gradient(
     loss = objective(leaves)
     grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     met = [(name, grad) for name, grad in zip(leaves, grads, strict=True) if grad is not None]
+    # Chain rule for θ = base + scale · Σ w_k v_k: dL/dw_k = scale · ⟨dL/dθ, v_k⟩, dL/d scale = Σ w_k ⟨dL/dθ, v_k⟩.
     along = torch.stack([sum((grad * vector[name]).sum() for name, grad in met) for vector in vectors])
     return loss.detach(), scale * along, weights @ along
 
@@ -214,6 +215,7 @@ def find_position(
     optimiser = torch.optim.Adam([logits, turn] if learn_scale else [logits], lr=lr)
 
     def place() -> tuple[Tensor, Tensor]:
+        # 2^tanh(x) is 1 at x = 0 and stays within 1/2 and 2: halving and doubling are equally far.
         return logits.softmax(0) if convex else logits, 2 ** torch.tanh(turn)
 
     losses = []
@@ -221,6 +223,7 @@ def find_position(
         weights, scale = place()
         loss, *grads = weight_gradient(base, vectors, objective, weights.detach(), float(scale.detach()))
         optimiser.zero_grad()
+        # From the weights and the scale on to what Adam moves: through the softmax and 2^tanh.
         torch.autograd.backward([weights, scale] if learn_scale else [weights], grads if learn_scale else grads[:1])
         optimiser.step()
         losses.append(float(loss))

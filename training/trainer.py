@@ -236,17 +236,21 @@ def _train_stage(
     rank, processes = world()
     folder.mkdir(parents=True, exist_ok=True)
     recipe.prepare(model, pairs, folder)
+    # Each stage seeds anew: a resumed stage must not depend on how many numbers the ones before it drew.
     torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
     loss = stage_loss(recipe, pairs, loss).to(model.device)
     # Before the run is resumed: a model that is its own teacher is so as the stage found it.
     teacher = teacher_vectors(model, pairs, recipe, folder, loss, progress=progress)
     with recipe.around(model) as conclusion:
+        # Inside `recipe.around`: it may change what learns, and the optimiser's groups are made from that.
         run = Run(model, recipe, loss, sharded=sharding.wanted(), before=before)
         if (state := last_checkpoint(folder / "checkpoints", run.most_bytes)) is not None:
             run.load(state)
+        # After `Run`, which freezes: towers in which nothing learns are embedded here, once for the whole stage.
         feed = make_feed(model, pairs, recipe, folder, progress=progress, teacher=teacher, answers=answers, loss=loss)
         if progress and not stop:
             if run.begins and state is None:
+                # A resumed run begins where its checkpoint says; the line would be of numbers that no longer hold.
                 say(f"{recipe.name}: {run.begins}")
             say(f"{recipe.name}: {repeats(feed, loss)}")
             for line in filter(None, (apart(model, processes), lone_items(model, feed.answers, feed.sampler, recipe))):

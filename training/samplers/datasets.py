@@ -57,6 +57,7 @@ class Homogeneous(BatchSampler):
                 parts.append(self._cut(fixed.permutation(np.concatenate(tails))))
             batches = rng.permutation(np.concatenate(parts))
         if self.exchanged:
+            # KaLM's semi-homogeneous batches: the last places of all batches are dealt out anew, and no row is lost.
             batches[:, -self.exchanged :] = rng.permutation(batches[:, -self.exchanged :].ravel()).reshape(
                 len(batches), self.exchanged
             )
@@ -91,12 +92,14 @@ class _Weighted(BatchSampler):
 
     def shares(self, sizes: np.ndarray) -> np.ndarray:
         """Share of every data set."""
+        # p_d ∝ w_d · n_d^α: α = 1 draws by size, α = 0 all sets alike (mT5, Xue et al., 2021).
         shares = self.own * sizes.astype(float) ** self.temperature
         return shares / shares.sum()
 
     def endless(self, number: int, start: int, count: int) -> np.ndarray:
         """Rows `start` to `start + count` of a data set's endless row of shuffles: none comes twice before all came."""
         members = self.data.members[number]
+        # Shuffle number `turn` depends on the set and the turn alone: any stretch can be had without those before it.
         first, last = start // len(members), -(-(start + count) // len(members))
         shuffles = [self._random(number, turn).permutation(members) for turn in range(first, last)]
         offset = start - first * len(members)
@@ -245,7 +248,9 @@ def _apportion(total: int, shares: np.ndarray, caps: np.ndarray | None = None) -
     while (wanted > caps + 1e-6).any():
         full = wanted >= caps
         wanted = np.where(full, caps, wanted)
+        # What capped sets cannot give, the others give in proportion; that may fill another cap, hence the loop.
         wanted[~full] *= (total - wanted[full].sum()) / wanted[~full].sum()
+    # Largest remainders: rounding each by itself would miss the total. 1e-6 so that 2.9999999 counts as 3.
     counts = np.floor(wanted + 1e-6).astype(np.int64)
     rest = np.where(counts < caps, wanted - counts, -np.inf)
     counts[np.argsort(-rest, kind="stable")[: total - counts.sum()]] += 1

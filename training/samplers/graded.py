@@ -36,6 +36,7 @@ class LabelBalanced(BatchSampler):
         order = order[by_number(self.labels[order])]  # label by label, shuffled within
         starts = np.cumsum(self.counts) - self.counts
         count = self.steps_per_epoch * self.batch_size // self.per_label
+        # Rounds of all labels, shuffled apart: no label is two ahead of another.
         turns = -(-count // len(self.counts))
         drawn = rng.permuted(np.tile(np.arange(len(self.counts)), (turns, 1)), axis=1).ravel()[:count]
         # In turn t every label gives its rows t·per_label and on, from the start again when it has no more.
@@ -90,6 +91,7 @@ class Curriculum(BatchSampler):
     def admitted(self, step: int) -> int:
         """How many rows, the easiest, may be drawn at a step."""
         time = min(1.0, step / max(1, round(self.until * self.steps)))
+        # Competence c(t) = min(1, (t · (1 - c0^p) / T + c0^p)^(1/p)) of Platanios et al., 2019: their eq. 7 has p = 2.
         share = (time * (1 - self.start**self.power) + self.start**self.power) ** (1 / self.power)
         return min(len(self.data), max(self.batch_size, round(share * len(self.data))))
 
