@@ -144,6 +144,8 @@ class Combiner(nn.Module):
             for width in (dim, 1)
         )
         for last in (self.mixture[-1], self.gate[-1]):
+            # sigmoid(0) = 1/2 and a mixture of 0: the first step of training starts from the
+            # sum that works without any.
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
@@ -160,6 +162,7 @@ class Combiner(nn.Module):
         projected = [F.relu(self.image(image * scale)), F.relu(self.text(text * scale))]
         both = torch.cat([F.dropout(part, self.dropout, self.training) for part in projected], -1)
         share = torch.sigmoid(self.gate(both))
+        # The residual form: the mixture only has to learn what the weighted sum lacks.
         return self.mixture(both) + share * image + (1 - share) * text
 
     def config(self) -> dict[str, Any]:

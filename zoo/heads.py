@@ -76,6 +76,7 @@ class Blend(nn.Module):
         self.first, self.second = Linear(width, dim), Linear(width, dim, bias=True)
 
     def forward(self, vectors: Tensor) -> Tensor:
+        # Unit length each, so that `share` weighs directions; a projection with larger outputs would win otherwise.
         first, second = (nn.functional.normalize(head(vectors), dim=-1) for head in (self.first, self.second))
         return self.share * first + (1 - self.share) * second
 

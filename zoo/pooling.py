@@ -10,6 +10,8 @@ class Cls(nn.Module):
     """The first real token's state, on whichever side the padding is: `(B, T, W)` → `(B, W)`."""
 
     def forward(self, tokens: Tokens) -> Tensor:
+        # argmax gives the first of equal maxima: the first True, after any padding on the left.
+        # Column 0 may be padding.
         first = tokens.mask.long().argmax(1)
         return tokens.states[torch.arange(len(first), device=first.device), first]
 
@@ -18,7 +20,7 @@ class Mean(nn.Module):
     """Mean over real tokens."""
 
     def forward(self, tokens: Tokens) -> Tensor:
-        weights = tokens.mask.to(tokens.states.dtype)[:, :, None]
+        weights = tokens.mask.to(tokens.states.dtype)[:, :, None]  # (B, T, 1)
         return (tokens.states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
@@ -30,6 +32,7 @@ class WeightedMean(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         real = tokens.mask if tokens.real is None else tokens.real
+        # cumsum counts real tokens alone, so padding on the left does not shift the weights.
         weights = (real.cumsum(1) * tokens.mask).to(tokens.states.dtype)[:, :, None]
         return (tokens.states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
@@ -46,6 +49,7 @@ class Max(nn.Module):
     """Largest value of each column over real tokens."""
 
     def forward(self, tokens: Tokens) -> Tensor:
+        # -inf, not 0: a column that is negative in every real token must not be beaten by padding.
         return tokens.states.masked_fill(~tokens.mask[:, :, None], -torch.inf).amax(1)
 
 
@@ -54,6 +58,8 @@ class LastToken(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         positions = torch.arange(tokens.mask.shape[1], device=tokens.mask.device)
+        # The largest real position: column T - 1 where padding is on the left, and the text's own end
+        # where it is on the right.
         last = (positions * tokens.mask).argmax(1)
         return tokens.states[torch.arange(len(last), device=last.device), last]
 

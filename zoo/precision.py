@@ -33,6 +33,7 @@ def _time(a: torch.Tensor, device: str) -> float:
     start = time.perf_counter()
     b = a @ a
     if device.startswith("cuda"):
+        # A GPU's calls return before the work is done: without waiting one would time the launch.
         torch.cuda.synchronize(device)
     del b
     return time.perf_counter() - start

@@ -15,12 +15,14 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "binary")
 
 def finished(vectors: Tensor, kind: Similarity) -> Tensor:
     """What a head gives `(..., dim)` as embeddings, float32 at least: unit vectors, but with their norms for "dot"."""
+    # Before the norm is taken: in bfloat16 it has 8 bits, and the vectors would be off unit length by up to 1 in 256.
     vectors = vectors if vectors.dtype == torch.float64 else vectors.float()
     return vectors if kind == "dot" else F.normalize(vectors, dim=-1)
 
 
 def cut(vectors: Tensor, dim: int, kind: Similarity) -> Tensor:
     """Matryoshka: the first `dim` columns of embeddings, finished again; the whole length stays as it is."""
+    # Finished after cutting: cut vectors are shorter than 1, each by another amount.
     return vectors if dim == vectors.shape[-1] else finished(vectors[..., :dim], kind)
 
 
@@ -28,6 +30,7 @@ def usable(vectors: Tensor, kind: Similarity) -> Tensor:
     """Which embeddings `(..., dim)` are ones, as booleans `(...)`: NaN, infinity and zero would rank silently wrong."""
     if kind == "dot":
         return vectors.isfinite().all(-1) & (vectors != 0).any(-1)
+    # 0.01 lets half precision pass; zero and NaN do not, for NaN < 0.01 is false.
     return (vectors.norm(dim=-1) - 1).abs() < 0.01
 
 
@@ -62,6 +65,7 @@ def cosine(a: Any, b: Any) -> Tensor:
     a, b = _pair(a, b)
     if a.dtype == torch.uint8:
         a, b = unpack(a), unpack(b)
+        # Signs of -1 and 1: agreeing bits less differing ones, over all, which is 1 - 2 · Hamming / bits.
         return a @ b.T / a.shape[1]
     return F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).T
 
@@ -108,6 +112,7 @@ def maxsim(a: Any, b: Any) -> Tensor:
         raise ValueError(f"maxsim compares token vectors of one dim and precision; these differ: {found} columns")
     a, b = ([F.normalize(unpack(v) if v.dtype == torch.uint8 else v.float(), dim=-1) for v in x] for x in (a, b))
     queries, lengths = torch.cat(a), [len(v) for v in a]
+    # One product per document for all queries' tokens together; the sum by query comes after it.
     best = torch.stack([(queries @ v.T).amax(1) for v in b], 1)  # (all tokens of a, m)
     return torch.stack([part.sum(0) for part in best.split(lengths)])
 
@@ -120,6 +125,7 @@ def quantize(vectors: Tensor, precision: Precision) -> Tensor:
     if precision == "float32":
         return vectors
     if precision == "int8":
+        # Each vector by its own largest value: a cosine does not see the factor, so none has to be stored.
         top = vectors.abs().amax(-1, keepdim=True).clamp(min=1e-12)
         return (vectors / top * 127).round().to(torch.int8)
     if vectors.shape[-1] % 8:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (
     *IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *AUDIO_SUFFIXES,
 )  # fmt: skip
+# Each look-up asks the file system; a call with a million captions must not ask a million times.
 _LOOKED_UP, _LONGEST_PATH = 1000, 1024
 
 
@@ -234,6 +235,7 @@ def _results(indices: list[int], vectors: Tensor, dim: int | None, similarity: "
     good = usable(vectors, similarity)
     rows: Any = vectors
     if vectors.ndim == 3:  # late interaction: padding is zero, and left out
+        # (B, T): `Tower` has set padding to exactly 0, and a real token is of unit length.
         real = vectors.abs().amax(-1) > 0
         good = ((good | ~real).all(-1)) & real.any(-1)
         rows = [row[kept] for row, kept in zip(vectors, real, strict=True)]

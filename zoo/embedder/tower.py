@@ -49,6 +49,8 @@ class Tower(nn.Module):
         """Tokens of the encoder to embeddings, as `forward`."""
         vectors = self.head(self.pooler(tokens))
         if vectors.ndim == 3:
+            # Every token is kept, (B, T, dim): padding must be exactly 0, by which it is told apart later
+            # (`streaming._results`).
             vectors = vectors * tokens.mask[:, :, None].to(vectors.dtype)
         return finished(vectors, "dot" if norms else self.similarity)
 
@@ -56,6 +58,8 @@ class Tower(nn.Module):
         """The tower, its weights shared, whose texts are compared with this; itself where that makes no difference."""
         if target not in self.encoder.targets or self.encoder.against == target:
             return self
+        # Shallow copies share all tensors. Only the dictionary of modules is the copy's own, else
+        # `against` would change in both.
         encoder, other = copy(self.encoder), copy(self)
         encoder.against = target
         other._modules = {**self._modules, "encoder": encoder}

@@ -81,6 +81,8 @@ class AstAudio(AudioEncoder):
         f = self.features
         energies = mel.kaldi(clip, f.num_mel_bins, RATE, f.max_length).float()
         energies = F.pad(energies, (0, 0, 0, f.max_length - len(energies)))
+        # Over twice the spread, as in AST's code: the values have a standard deviation of 1/2,
+        # which its weights expect.
         return (energies - f.mean) / (2 * f.std) if f.do_normalize else energies
 
     def config(self) -> dict[str, Any]:

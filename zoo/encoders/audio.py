@@ -94,6 +94,7 @@ class AudioEncoder(Encoder):
             ]
         )
         counts = [len(self.parts_of(count)) for count in lengths]
+        # (B, most windows, width), and the mask says which are real.
         states = torch.nn.utils.rnn.pad_sequence(list(vectors.split(counts)), batch_first=True)
         mask = torch.arange(states.shape[1], device=states.device) < torch.tensor(counts, device=states.device)[:, None]
         return Tokens(states, mask)

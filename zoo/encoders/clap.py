@@ -115,6 +115,7 @@ class ClapAudio(AudioEncoder):
 
     def embedded(self, clips: Sequence[Tensor]) -> Tensor:
         spectrograms, longer = zip(*map(self._spectrograms, clips), strict=True)
+        # (k, 1)
         marked = torch.tensor(longer, device=clips[0].device)[:, None]
         values = torch.stack(spectrograms).to(next(self.tower.parameters()).dtype)
         return self.tower(input_features=values, is_longer=marked).audio_embeds
@@ -126,6 +127,8 @@ class ClapAudio(AudioEncoder):
             clip.device, 1 + f.fft_window_size // 2, f.feature_size, f.frequency_min, f.frequency_max, f.sampling_rate,
             *((None, "htk") if fused else ("slaney", "slaney")),
         )  # fmt: skip
+        # 10.0 s exactly is short. Where no clip of a batch is longer, transformers marks a random one so (fused), and the
+        # same clip then has another vector.
         short = len(clip) <= f.length
         if short:
             clip = mel.filled(clip, f.length, f.padding)
@@ -161,5 +164,7 @@ class ClapAudio(AudioEncoder):
 
 def _sixteen_bits(samples: Tensor) -> Tensor:
     """As LAION's float32_to_int16 and back: cut to -1..1, and towards zero."""
+    # 32767, not 32768, and cut towards zero: numpy's astype in LAION's code does so, and the
+    # weights were trained on that.
     samples = samples.clamp(-1.0, 1.0).mul_(32767.0)
     return samples.copy_(samples.to(torch.int16)).div_(32767.0)

@@ -73,6 +73,7 @@ class LastStage(NamedTuple):
 
     def pooled(self, states: States, owners: Tensor, cells: Tensor) -> Tensor:
         """Vectors `(regions, width)` of regions by their cells `(regions, height * width)`."""
+        # Class and register tokens see the whole image and belong to every region.
         kept = torch.cat([cells.new_ones(len(cells), states.prefix), cells], 1)
         counts = kept.sum(1)
         rows: list[tuple[Tensor, Tensor]] = []
@@ -88,9 +89,11 @@ def cells_of(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     """Masks `(regions, H, W)`, 0 to 255, as cells `(regions, height * width)`: those that they fill by half, or the one that they
     fill most of.
     """
+    # (regions, height · width): the share of each cell that the mask covers.
     filled = F.adaptive_avg_pool2d(masks[:, None].float(), grid).flatten(1) / 255
     cells = filled > 0.5
     fullest = F.one_hot(filled.argmax(1), filled.shape[1]).bool()
+    # Never empty: a region smaller than half a cell would have no tokens, and its vector would be NaN.
     return cells | (fullest & ~cells.any(1, keepdim=True))
 
 
@@ -155,6 +158,7 @@ def _timm_attention(block: nn.Module, after: Callable[[Tensor], Tensor]) -> Clas
         states = block.ls1(attn.proj(attn.norm(sums)))
         return after(states + block.ls2(block.mlp(block.norm2(states))))
 
+    # (q, k, v): the third part.
     return ClassAttention(lambda tokens: attn.qkv(block.norm1(tokens)).chunk(3, -1)[2], vector)
 
 

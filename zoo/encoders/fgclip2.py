@@ -255,10 +255,13 @@ class FgClip2Text(Encoder):
         if target == SHORT:
             return self.tower(input_ids=ids, attention_mask=seen).pooler_output
         if target == REGIONS:
+            # The last position, filler or not: SigLIP was trained so, with every text filled up to its longest.
             return self.region_head(self.tower(input_ids=ids, attention_mask=seen).last_hidden_state[:, -1])
         from transformers.masking_utils import create_bidirectional_mask
 
         kept = torch.arange(self.long_tokens, device=ids.device) < self.keep
+        # As Long-CLIP (Zhang et al., 2024): the first positions, which short texts have trained well, are kept; the
+        # rest have a table of their own.
         positions = torch.where(kept[:, None], self.first.weight, self.rest.weight)
         states = self.tower.embeddings.token_embedding(ids) + positions
         attended = create_bidirectional_mask(config=self.tower.config, inputs_embeds=states, attention_mask=seen)

@@ -63,6 +63,7 @@ def folded(backbone: nn.Module) -> nn.Module:
     for parent in list(made.modules()):
         for (_, conv), (name, norm) in pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
+                # γ (W x + b - μ) / √(σ² + ε) + β = (γ / √(σ² + ε)) W x + …: one convolution with other weights.
                 scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
                 shift = (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
                 conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)

@@ -78,6 +78,7 @@ class FramesVideo(Encoder):
         seen = self.image({"pixels": frames.flatten(0, 1)}).states[:, 0].unflatten(0, frames.shape[:2])  # (B, F, W)
         if counts is None or bool((counts == frames.shape[1]).all()):
             return one_token(torch.cat([seen.mean(1), camera_motion(frames)], 1))
+        # Only the real frames: the black ones that fill up shorter videos would darken the mean and look like a cut.
         videos = [(seen[row, :count].mean(0), frames[row, :count]) for row, count in enumerate(counts.tolist())]
         return one_token(torch.stack([torch.cat([mean, camera_motion(own[None])[0]]) for mean, own in videos]))
 

@@ -141,6 +141,7 @@ def transform_of(backbone: nn.Module, where: Path | str = "timm", refuse: Refuse
         size = tuple(data["input_size"][1:])
         if not 0.05 < data["crop_pct"] < 20:
             raise ValueError(f"a crop_pct of {data['crop_pct']}")
+        # timm resizes to side / crop_pct and crops the middle: at 0.9 and 224 pixels, 248 first.
         scaled = tuple(math.floor(side / data["crop_pct"]) for side in size)
         return PixelTransform(
             size=size,
@@ -149,6 +150,7 @@ def transform_of(backbone: nn.Module, where: Path | str = "timm", refuse: Refuse
             interpolation=data["interpolation"],
             mean=data["mean"],
             std=data["std"],
+            # timm pads with the mean, which is 0 after normalisation.
             fill=tuple(round(255 * mean) for mean in data["mean"]) if mode == "longest" else 0,
         )
     except (TypeError, ValueError) as error:

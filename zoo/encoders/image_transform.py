@@ -130,6 +130,7 @@ class PixelTransform:
         return torch.from_numpy(np.array(opened.resize((size[1], size[0]), method, box=box))).permute(2, 0, 1)
 
     def _offset(self, have: int, want: int) -> int:
+        # Python rounds halves to even, and so does torchvision.
         return round((have - want) / 2.0) if self.crop_rounding == "round" else (have - want) // 2
 
     def _crop(self, image: Tensor) -> Tensor:
@@ -175,5 +176,6 @@ class Normalize(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         mean, std = self.mean.float(), self.std.float()
         whole = pixels.dtype == torch.uint8
+        # (x · unit - mean) / std as x · (unit / std) - mean / std: one pass, in float32, cast once at the end.
         values = torch.addcmul(-mean / std, pixels.float(), 1 / (self.unit * std)) if whole else pixels
         return values.to(self.mean.dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_FLOOR = 1e-10
+_FLOOR = 1e-10  # of energies before the logarithm, as transformers' extractors: -100 dB
 _AT_ONCE = 2**19  # bytes of frames: with what becomes of them they stay in a processor's second cache
 _FILTERS = 16  # of a group: narrow ones leave out more of the bins, and cost more products
 
@@ -139,6 +139,7 @@ def kaldi(samples: Tensor, mels: int, rate: int, most: int) -> Tensor:
     A frame is less its mean, then each sample less 0.97 of the one before. Both are sums, so that the second comes first, for all
     frames together. Where they differ is a frame's first sample, which the window takes away.
     """
+    # Kaldi's defaults at 16 kHz: frames of 25 ms every 10 ms, in a transform of the next power of two.
     size, hop, transformed, share = 400, 160, 512, 0.97
     samples = exact(samples)
     count = min((len(samples) - size) // hop + 1, most)
@@ -149,6 +150,7 @@ def kaldi(samples: Tensor, mels: int, rate: int, most: int) -> Tensor:
     window = F.pad(hann(size, samples, periodic=False)[1:], (0, transformed - size + 1))
     heard = bank(samples.device, transformed // 2 + 1, mels, 20, rate // 2, rate, None, "kaldi")
     power = energies(raised.unfold(0, transformed, hop)[:count], window, heard, (1 - share) * means)
+    # Kaldi's floor, the epsilon of float32.
     return power.clamp(min=1.192092955078125e-07).log()
 
 
@@ -170,7 +172,9 @@ def whisper(samples: Tensor, mels: int, rate: int, size: int, hop: int) -> Tenso
     )
     rows = mirrored(samples, size // 2, size // 2)
     power = torch.stack([energies(row.unfold(0, size, hop)[:count], window, heard) for row in rows])
+    # -10 is log10 of the floor: what silence would have given.
     mel = F.pad(power.clamp(min=_FLOOR).log10().mT, (0, frames - count), value=-10.0)
+    # As Whisper: nothing more than 8 powers of ten (80 dB) below the loudest, then about -1..1.
     return torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8.0).add_(4.0).div_(4.0)
 
 
@@ -179,6 +183,7 @@ def shrunk(total: int, count: int, device: torch.device) -> tuple[Tensor, Tensor
     float32 as torch's own.
     """
     scale = torch.tensor(total, dtype=torch.float32) / count
+    # Middles of frames on middles of frames: (i + 1/2) · total / count - 1/2.
     place = ((torch.arange(count, dtype=torch.float32) + 0.5) * scale - 0.5).clamp(min=0).to(device)
     first = place.floor().long().clamp(max=total - 1)
     return first, (first + 1).clamp(max=total - 1), place - first

@@ -68,6 +68,8 @@ def _steps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     count = len(one)
     motion = one.new_zeros(count, 6)
     eye = torch.tensor([[1.0, 0, 0], [0, 1, 0]], device=one.device)
+    # From coarse to fine: a linear model finds shifts of about a pixel, and a pixel of the
+    # coarse image is four of the fine.
     for level in _LEVELS:
         small, large = (F.avg_pool2d(image[:, None], level) if level > 1 else image[:, None] for image in (one, other))
         side = small.shape[-1]
@@ -89,12 +91,15 @@ def _steps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
                 warped.flatten(1),
                 torch.ones_like(along),
             ]
+            # (N, S², 8): one row per pixel, one column per number that is sought.
             design = torch.stack(parts, -1) * inside[..., None]
             wanted = (small.flatten(1) - warped.flatten(1)) * inside
             normal = design.transpose(1, 2) @ design
             firm = _FIRM * torch.eye(8, device=one.device) * side
             firm[6:, 6:] *= 0.1
+            # Least squares with a ridge: (AᵀA + λI) x = Aᵀb. Without it a frame of one colour has no solution.
             solved = torch.linalg.solve(normal + firm, design.transpose(1, 2) @ wanted[..., None])[..., 0]
+            # Forwards additive: the step adds to the motion. Gain and bias are found anew at each step.
             motion = (motion + solved[:, :6]).clamp(-1.0, 1.0)
     left = (wanted[..., None] - design @ solved[..., None])[..., 0].square().sum(1)
     mean = (small.flatten(1) * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp(min=1)

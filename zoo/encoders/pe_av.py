@@ -112,6 +112,8 @@ class PeAv(Encoder):
         self.longest = audio.max_position_embeddings - 1  # the class token has one
         self.width, self.vocabulary_size = text.hidden_size, text.vocab_size
         self.text, self.both = AutoModel.from_config(text), PeAudioVideoEncoder(both)
+        # The authors pool the first state before ModernBERT's final norm. transformers gives it after,
+        # which is another vector.
         self.text.final_norm = nn.Identity()
         joint = self.both.embedder
         self.audio, self.video = joint.audio_encoder, joint.video_encoder
@@ -164,6 +166,7 @@ class PeAv(Encoder):
             )
         notice(samples)
         if rest := -len(samples) % self.hop:
+            # The codec reads whole hops; mirrored audio goes on as it was, where zeros would be a sudden silence.
             samples = np.pad(samples, (0, rest), "reflect" if len(samples) > 1 else "edge")
         return torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
 
@@ -246,6 +249,7 @@ class PeAv(Encoder):
         if kind == {"video"}:
             return self.heads["video"](video.pooled[videos])
         if kind == {"audio", "text"}:
+            # The medium first, then the text: the head's weights were trained on that order.
             return self.heads["audio_text"](torch.cat([audio.pooled[audios], text[texts]], -1))
         return self.heads["video_text"](torch.cat([video.pooled[videos], text[texts]], -1))
 

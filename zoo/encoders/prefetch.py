@@ -104,6 +104,7 @@ def batches(reads: list[tuple[int, Any]], encoder: Encoder, batch_size: int | No
     lengths = [encoder.length(read) for _, read in reads]
     batch: list[tuple[int, Any]] = []
     longest = 0
+    # Shortest first: a batch is padded to its longest, and neighbours differ by little.
     for position in sorted(range(len(reads)), key=lengths.__getitem__):
         longest = max(longest, lengths[position])
         full = len(batch) == batch_size if batch_size else longest * (len(batch) + 1) > encoder.batch_budget

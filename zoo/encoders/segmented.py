@@ -143,10 +143,13 @@ class SegmentedSequence(SequenceEncoder):
         out = self.backbone.language_model(
             inputs_embeds=torch.cat([segments, states], 1),
             attention_mask=torch.cat([pointed[:, None].expand(-1, count), mask], 1).long(),
+            # SAM's tokens all stand at position 0, as in VIRTUE's code, so the text's positions are those of
+            # the language model alone.
             position_ids=torch.cat([positions.new_zeros(*positions.shape[:-1], count), positions], -1),
             use_cache=False,
         )
         pooled = mask & batch["pooled"].bool() if "pooled" in batch else mask
+        # The segmenter's tokens are read, never pooled.
         return Tokens(out.last_hidden_state[:, count:], pooled)
 
     def _segments(self, batch: Batch) -> Tensor:

@@ -101,6 +101,7 @@ class Segmenter(nn.Module):
             image_positional_embeddings=self.sam.get_image_wide_positional_embeddings().repeat(len(seen), 1, 1, 1),
             attention_similarity=None,
         )
+        # (rows, 1, places, side) → (rows, side, height, width).
         return states[:, 0].transpose(1, 2).reshape(seen.shape)
 
     def config(self) -> dict[str, Any]:

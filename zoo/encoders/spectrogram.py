@@ -67,6 +67,7 @@ class Spectrogram:
         )
         bank = mel.filters(power.real, self.size + 1, self.mels, self.low, self.rate / 2, self.rate, None, "htk")
         energies = (bank.T @ power.abs().square() + _QUIET).log()
+        # Before resizing: statistics are of the audio, not of how long it was made.
         energies = (energies - energies.mean()) / (energies.std() + _STEADY)
         resized = F.interpolate(
             energies[None, None], (self.height, self.width), mode="bilinear", antialias=True, align_corners=False
@@ -127,6 +128,7 @@ class SpectrogramAudio(AudioEncoder):
         images = torch.stack([self.spectrogram.image(clip) for clip in clips]).to(next(self.parameters()).dtype)
         if self.training:
             images = masked(images)
+        # (B, 1, H, W) three times over: ImageNet's filters have three colours.
         states, found = self.stem(images.expand(-1, 3, -1, -1)), []
         for stage, block in enumerate(self.blocks):
             states = block(states)

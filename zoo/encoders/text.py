@@ -149,6 +149,7 @@ class TransformersText(Encoder):
         del lists[0][layers:]
         config = self.backbone.config
         changes: dict[str, Any] = {"num_hidden_layers": layers}
+        # One entry per block: transformers refuses a configuration whose list is longer than its depth.
         if getattr(config, "layer_types", None):
             changes["layer_types"] = list(config.layer_types[:layers])
         for name, value in changes.items():
@@ -176,10 +177,11 @@ class TransformersText(Encoder):
         ids, mask = ids[order], mask[order]
         positions = (mask.cumsum(1) - 1)[mask]
         if self._offset:
+            # RoBERTa's positions begin after the padding's own, at pad_id + 1.
             positions = positions + self._offset + (self.backbone.config.pad_token_id or 0)
         runs = [(length, len(list(same))) for length, same in groupby(mask.sum(1).tolist())]
         packed = self.backbone(input_ids=ids[mask][None], position_ids=positions[None], zoo_runs=runs)
-        states = packed.last_hidden_state.new_zeros(*mask.shape, self.width)
+        states = packed.last_hidden_state.new_zeros(*mask.shape, self.width)  # (B, T, W)
         states[mask] = packed.last_hidden_state[0]
         return states[order.argsort()]
 
@@ -251,10 +253,13 @@ def _packed_attention(
     parts, start = [], 0
     for length, count in zoo_runs:
         stop = start + length * count
+        # (heads, count · length, width) → (count, heads, length, width): texts of one length
+        # are a batch without padding.
         q, k, v = (x[0, :, start:stop].view(heads, count, length, width).transpose(0, 1) for x in (query, key, value))
         window = None
         if sliding_window is not None and length > sliding_window:
             where = torch.arange(length, device=query.device)
+            # transformers hands over ModernBERT's radius plus one, as flash attention counts it: so <, not <=.
             window = (where[:, None] - where).abs() < sliding_window
         part = F.scaled_dot_product_attention(q, k, v, window, scale=scaling)
         parts.append(part.transpose(1, 2).reshape(count * length, heads, width))

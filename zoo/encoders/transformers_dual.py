@@ -228,6 +228,8 @@ class HfText(Encoder):
             # position without any): a filler that could be taken for either would pool elsewhere than the text alone.
             ids, mask = pad(reads, 1 if self.tower.config.eos_token_id == 0 else 0)
         else:
+            # SigLIP was trained without a mask on texts of one length: filled to another
+            # length, a text has another vector.
             fillers = [[self.pad_id] * (self.max_tokens - len(read)) for read in reads]
             left = self.padding_side == "left"
             ids, mask = pad([[*f, *r] if left else [*r, *f] for r, f in zip(reads, fillers, strict=True)])

@@ -90,6 +90,7 @@ def _xclip(config: Settings) -> nn.Module:
     from transformers import XCLIPConfig, XCLIPModel
 
     vision = {key: value for key, value in config.items() if key != "projection_dim"}
+    # The smallest that transformers builds: XCLIPModel comes with both sides, and this one is thrown away.
     text = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 0, "num_attention_heads": 1}
     dim = config["projection_dim"]
     return XClipVideo(XCLIPModel(XCLIPConfig(vision_config=vision, text_config=text, projection_dim=dim)))

@@ -141,7 +141,9 @@ def _joined(
         raise TooFewPairsError(
             f"{len(answers)} queries have a right document and {len(empty)} a wrong one; a calibration needs {FEWEST} of each"
         )
+    # By sums in float64, block after block: the whole matrix of similarities is never in memory.
     mean = total / count
     scale = max(squares / count - mean * mean, 0.0) ** 0.5
     nothing = float(torch.quantile(answers, _MISSED)) if len(answers) >= FEWEST else None
+    # A model that gives everything one score must not divide by 0.
     return Calibration(mean, max(scale, 1e-6), nothing), best, empty, len(answers)

@@ -56,6 +56,7 @@ def first_ranks(similarity: Tensor, relevant: Tensor) -> Tensor:
         raise ValueError(f"similarity {tuple(similarity.shape)} and relevant {tuple(relevant.shape)} must agree")
     if len(similarity) == 0 or not bool(relevant.any(1).all()):
         raise ValueError("every query needs at least one relevant candidate, and there must be a query")
+    # A stable sort would put equal scores in the order of the file, where the right one often comes first.
     best = similarity.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
     return ((similarity >= best) & ~relevant).sum(1) + 1
 
@@ -80,8 +81,9 @@ def recalls(places: Tensor, counts: Tensor, k: int) -> Tensor:
 
 def ndcg(places: Tensor, counts: Tensor) -> Tensor:
     """nDCG of each query `(queries,)` over the places given, gain 1 for a relevant one (Järvelin & Kekäläinen, 2002)."""
+    # DCG = Σ 1 / log2(place + 1), place from 1: hence + 2 from 0.
     discount = 1 / torch.log2(torch.arange(places.shape[1], dtype=torch.float64, device=places.device) + 2)
-    ideal = discount.cumsum(0)[counts.clamp(max=places.shape[1]) - 1]
+    ideal = discount.cumsum(0)[counts.clamp(max=places.shape[1]) - 1]  # all relevant ones first
     return (places * discount).sum(1) / ideal
 
 
@@ -178,6 +180,7 @@ def interval(count: int, total: int, *, level: float = 0.95) -> Interval:
     if total < 1 or not 0 <= count <= total:
         raise ValueError(f"an interval needs a count from 0 to a positive total; {count} of {total} is no share")
     z, share = NormalDist().inv_cdf((1 + level) / 2), count / total
+    # Wilson: (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n).
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
     # At 0 and 1 one end is the share itself; rounding must not push it past.
@@ -204,6 +207,7 @@ def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray
     draw = np.random.default_rng(seed)
     means = []
     for start, stop in row_blocks(resamples, count):
+        # Each resample counts in a range of its own of one long bincount: no loop over the draws.
         rows = draw.integers(count, size=(stop - start, count)) + np.arange(stop - start)[:, None] * count
         times = np.bincount(rows.ravel(), minlength=(stop - start) * count).reshape(-1, count)
         means.append(times @ values.astype(np.float64) / count)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-BLOCK = 65536
+BLOCK = 65536  # rows: 192 MB at 768 dimensions in float32
 
 
 class ExactIndex(Store):
@@ -165,8 +165,10 @@ class ExactIndex(Store):
             best_scores = np.concatenate([best_scores, scores])
             best_rows = np.concatenate([best_rows, rows + start])
             if len(best_scores) > k:
+                # Partition, not sort: k of a block in linear time, and only the last k are put in order.
                 top = np.argpartition(-best_scores, k - 1)[:k]
                 best_scores, best_rows = best_scores[top], best_rows[top]
+        # The last key sorts first: by score, and equal ones by row, so that the same search gives the same order.
         order = np.lexsort((best_rows, -best_scores))
         return [_match(now, int(best_rows[i]), float(best_scores[i])) for i in order]
 

@@ -290,12 +290,14 @@ def _write_vectors(place: Place, start: int, stored: "np.ndarray") -> None:
     """Writes vectors from row `start` on, durably; whatever was there after it has never counted."""
     new = place.kind() is None
     with full_disk_named(place.parent), place.change() as file:
+        # What a killed writer left after the last segment's rows goes first: a row's number is its place in the file.
         file.truncate(start * stored.shape[1] * stored.itemsize)
         file.seek(0, os.SEEK_END)
         file.write(stored.tobytes())
         file.flush()
         os.fsync(file.fileno())
     if new:
+        # A new file's name is in its folder, which must be durable too.
         place.parent.sync()
 
 

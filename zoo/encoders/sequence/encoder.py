@@ -266,6 +266,7 @@ class SequenceEncoder(Encoder):
             with naming(text):
                 words = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
             keep = min(len(words.input_ids) - 1, len(words.input_ids) - (length - self.max_tokens))
+            # Cut in the text and tokenised again: ids cut from the middle may not be what the shorter text would give.
             end = words.offset_mapping[keep - 1][1] if keep > 0 else 0
             text = text[: min(end, len(text) - 1)]  # a letter of several tokens ends where each of them does
             content = [*content[:last], ("text", text), *content[last + 1 :]]
@@ -329,10 +330,12 @@ class SequenceEncoder(Encoder):
     def _positions(self, batch: Batch) -> Tensor:
         """`(axes, batch, tokens)` for backbones with several axes, else `(batch, tokens)`."""
         mask = batch["mask"]
+        # Counted over real tokens: padded on the left, a text would begin at another position than alone.
         counted = (mask.cumsum(1) - 1).clamp(min=0)
         if not hasattr(self.backbone, "get_rope_index"):
             return counted
         if self.format.positions == "sequential" or not self._has_media(batch):
+            # Time, row and column of M-RoPE (Qwen2-VL): of text all three are the same.
             return counted.expand(3, *counted.shape).clone()
         # M-RoPE: rows and columns of media, as the backbone itself counts them.
         types = torch.zeros_like(batch["ids"])
@@ -367,6 +370,7 @@ class SequenceEncoder(Encoder):
             position_ids=positions[..., :1, :shared],
             use_cache=True,
         )
+        # One prefix, (1, shared): its keys and values serve every row, since causal attention never looks ahead.
         first.past_key_values.batch_repeat_interleave(len(ids))
         rest = self.backbone(
             attention_mask=mask.long(),
@@ -403,6 +407,7 @@ class SequenceEncoder(Encoder):
         marks = torch.tensor(self.media_ids if self.processor is not None else [], device=ids.device)
         same = (ids == ids[:1]).all(0) & mask.all(0) & ~torch.isin(ids[0], marks)
         shared = int(same.long().cumprod(0).sum())
+        # At least one token of each row must go through the second pass: the pooled one.
         shared = min(shared, int(mask.sum(1).min()) - 1)
         return shared if shared >= _SHORTEST_PREFIX else 0
 

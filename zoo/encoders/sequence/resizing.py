@@ -31,10 +31,12 @@ def fetched_size(
         )
     high, wide = (max(factor, round(side / factor) * factor) for side in (height, width))
     if high * wide > most:
+        # Both sides by the root of how much the area is too large; rounded down, so that it stays below.
         scale = math.sqrt(height * width / most)
         # Theirs may come out as 0, and fails then; transformers' takes one factor.
         high, wide = (max(factor, math.floor(side / scale / factor) * factor) for side in (height, width))
     elif high * wide < least:
+        # The other way round, and rounded up.
         scale = math.sqrt(least / (height * width))
         high, wide = (math.ceil(side * scale / factor) * factor for side in (height, width))
     if ratio != "refuse":

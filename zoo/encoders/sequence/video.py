@@ -122,6 +122,7 @@ class VideoReader(VisionReader):
         least, most = self.limits.pixels
         step = self.part.temporal_patch_size
         if total := self.limits.total_pixels:
+            # 1.05 as in qwen-vl-utils' fetch_video, so that the most lies above the least.
             most = max(min(most, total * step / (len(frames) + -len(frames) % step)), int(least * 1.05))
         frames = by_torchvision(frames, *fetched_size(*frames.shape[2:], self._factor, least, most))
         return frames.float() if self.limits.twice else frames  # theirs are floats: not rounded again by the second
