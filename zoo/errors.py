@@ -241,6 +241,34 @@ class ScoresMismatchError(ZooError):
     """Two scores are not over the same queries and candidates."""
 
 
+class QuestionsError(ZooError, ValueError):
+    """Data of one's own asks nothing that can be measured; the message says where, and what to do. Its kinds follow."""
+
+
+class NoRightAnswerError(QuestionsError):
+    """A query has no right answer among the candidates: it could only be scored as zero."""
+
+
+class NoCandidatesError(QuestionsError):
+    """There is nothing to be ranked: a list of candidates is empty."""
+
+
+class NotACandidateError(QuestionsError):
+    """A right answer is named that is not among the candidates."""
+
+
+class DuplicateIdError(QuestionsError):
+    """Two queries, or two candidates, have one id: which of them an answer means cannot be told."""
+
+
+class OneClassError(QuestionsError):
+    """All items are of one class, or all pairs of one verdict or grade: nothing can be told apart."""
+
+
+class NothingFitsError(ZooError):
+    """No model that was compared is within the budget; the message says what keeps each out."""
+
+
 class ResultsError(ZooError, ValueError):
     """A file holds no results; the message names it, and what is wrong."""
 

@@ -61,6 +61,13 @@ def composed_recall(
     similarity: torch.Tensor, triplets: Sequence[Triplet], ids: Sequence[str], ks: Sequence[int] = KS
 ) -> dict[int, float]:
     """Recall by k of similarities `(triplets, images)`, each triplet's own reference left out of the ranking."""
+    return hits(*composed_ranks(similarity, triplets, ids), ks)
+
+
+def composed_ranks(
+    similarity: torch.Tensor, triplets: Sequence[Triplet], ids: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Similarities without each triplet's own reference, and which images are right: `(triplets, images)` both."""
     place = {name: i for i, name in enumerate(ids)}
     rows = torch.arange(len(triplets))
     similarity = similarity.clone()
@@ -71,7 +78,7 @@ def composed_recall(
         right.setdefault((t.reference, t.text), []).append(place[t.target])
     for row, t in enumerate(triplets):
         relevant[row, right[t.reference, t.text]] = True
-    return hits(similarity, relevant, ks)
+    return similarity, relevant
 
 
 def _score(

@@ -47,7 +47,7 @@ class GradedScores:
 
     def spearman(self) -> Interval:
         """The correlation with its 95 % bootstrap interval over the pairs."""
-        drawn = _drawn(self.grades, self.similarity)
+        drawn = correlations(self.grades, self.similarity)
         low, high = percentiles(drawn, 0.95)
         return Interval(spearman(self.grades, self.similarity), float(low[0]), float(high[0]))
 
@@ -109,7 +109,7 @@ def compare_graded(before: GradedScores, after: GradedScores) -> Difference:
         raise ScoresMismatchError(
             f"{len(before)} graded pairs before, {len(after)} after; evaluate both on the same pairs"
         )
-    drawn = _drawn(after.grades, after.similarity) - _drawn(before.grades, before.similarity)
+    drawn = correlations(after.grades, after.similarity) - correlations(before.grades, before.similarity)
     low, high = percentiles(drawn, 0.95)
     tails = (np.stack([drawn <= 0, drawn >= 0]).sum(1) + 1) / (len(drawn) + 1)
     change = spearman(after.grades, after.similarity) - spearman(before.grades, before.similarity)
@@ -121,7 +121,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(_correlation(_moments(_ranks(a), _ranks(b)).mean(0)[None])[0])
 
 
-def _drawn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The correlation `(resamples, 1)` of pairs drawn anew, whose ranks stay those among all pairs."""
     return _correlation(resampled_means(_moments(_ranks(a), _ranks(b)), _RESAMPLES, seed=0))[:, None]
 

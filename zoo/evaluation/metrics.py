@@ -202,16 +202,21 @@ def row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
 def resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means `(resamples, columns)` over rows drawn with replacement."""
     count = len(values)
+    return np.concatenate([times @ values.astype(np.float64) / count for times in drawn_rows(count, resamples, seed)])
+
+
+def drawn_rows(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of so many rows is drawn when as many are drawn with replacement, `(some of the resamples, count)` at a time.
+
+    The draws depend on the numbers alone: of two models on the same rows they are the same.
+    """
     if count == 0:
         raise ValueError("nothing to resample: there is no query")
     draw = np.random.default_rng(seed)
-    means = []
     for start, stop in row_blocks(resamples, count):
         # Each resample counts in a range of its own of one long bincount: no loop over the draws.
         rows = draw.integers(count, size=(stop - start, count)) + np.arange(stop - start)[:, None] * count
-        times = np.bincount(rows.ravel(), minlength=(stop - start) * count).reshape(-1, count)
-        means.append(times @ values.astype(np.float64) / count)
-    return np.concatenate(means)
+        yield np.bincount(rows.ravel(), minlength=(stop - start) * count).reshape(-1, count)
 
 
 def percentiles(drawn: np.ndarray, level: float) -> np.ndarray:

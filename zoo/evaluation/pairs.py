@@ -1,7 +1,7 @@
 """Retrieval over held-out pairs, both ways, with what is needed to compare two runs and to show examples."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypedDict
 
 import numpy as np
@@ -19,15 +19,12 @@ from zoo.evaluation.metrics import (
     alignment,
     bootstrap,
     bootstrap_difference,
-    first_ranks,
     modality_gap,
     ndcg,
-    recalls,
-    relevant_places,
-    row_blocks,
     uniformity,
 )
-from zoo.inputs.identity import Answers, Right, Row
+from zoo.evaluation.ranking import Links, places_by_block
+from zoo.inputs.identity import Answers, Row
 from zoo.inputs.item import Item
 from zoo.prompts import Role
 from zoo.spec import need_one_vector
@@ -38,6 +35,7 @@ KS = (1, 5, 10)
 WAYS = ("forward", "backward")
 DEPTH = 10  # of nDCG
 _PLANE = 300  # pairs drawn in the image of both sides
+_SPREAD = 20_000  # items of a side whose distances to each other are all taken
 _FARTHEST = 1e12  # of vectors with any norms
 Encode = Callable[..., Iterable[Encoded]]  # as `Embedder.encode_stream`
 
@@ -115,6 +113,10 @@ class Ranking:
         """All measures of all queries `(queries, measures)`."""
         return np.stack([self.values(measure) for measure in self.measures], axis=1)
 
+    def of(self, rows: np.ndarray, candidates: np.ndarray) -> Self:
+        """The same, with other numbers of queries and candidates."""
+        return replace(self, rows=rows[self.rows], first=candidates[self.first])
+
     def intervals(self) -> dict[str, Interval]:
         """Mean of every measure with its 95 % bootstrap interval over the queries."""
         return dict(zip(self.measures, bootstrap(self.table()), strict=True))
@@ -128,7 +130,8 @@ class PairScores:
         pairs: how many were ranked. skipped: what could not be embedded, and why.
         sides: modality of the queries and of the targets: "image", "image+text", or "mixed".
         forward: from queries to targets. backward: from targets to queries.
-        alignment: mean squared distance of the pairs. uniformity: mean of the two sides' uniformity.
+        alignment: mean squared distance of the pairs. uniformity: mean of the two sides' uniformity, of a side with more than 20,000
+            distinct items by that many of them or fewer, evenly chosen.
         gap: distance of the sides' centroids, None where both sides are of the same modality.
         plane: `(2, points, 2)` queries and targets of up to 300 pairs on the two main axes of both; None without a gap.
     """
@@ -243,7 +246,6 @@ def evaluate_pairs(
     sides, kept = embed_sides(model, (queries, targets), tuple(numbers), asked, on_bad, encode)
     skipped = tuple(message for side in sides for message in side.skipped)
     left, right = (side.kept(kept) for side in sides)
-    relation = answers.right(left.contents, right.contents)
     crossing = sides[0].modalities != sides[1].modalities
     # These three are of directions alone, whatever norms say in the ranking.
     ways = [side._replace(vectors=F.normalize(side.vectors, dim=-1)) for side in (left, right)]
@@ -251,10 +253,14 @@ def evaluate_pairs(
         pairs=len(kept),
         skipped=skipped,
         sides=tuple(side.kind for side in sides),  # type: ignore[arg-type]
-        forward=_rank(left, right, relation, "query", ks),
-        backward=_rank(right, left, relation, "target", ks),
+        forward=rank(left.vectors, right.vectors, relation_of(answers.right_for, left.contents, right.contents), ks).of(
+            left.rows, right.rows
+        ),
+        backward=rank(
+            right.vectors, left.vectors, relation_of(answers.asking_for, right.contents, left.contents), ks
+        ).of(right.rows, left.rows),
         alignment=alignment(ways[0].paired, ways[1].paired),
-        uniformity=(uniformity(ways[0].vectors) + uniformity(ways[1].vectors)) / 2,
+        uniformity=sum(uniformity(side.vectors[:: 1 + len(side.vectors) // _SPREAD]) for side in ways) / 2,
         gap=modality_gap(ways[0].vectors, ways[1].vectors) if crossing else None,
         plane=_plane(left.paired, right.paired) if crossing and len(kept) > 2 else None,
     )
@@ -383,28 +389,79 @@ def _numbered(keys: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
     return of, np.unique(of, return_index=True)[1]
 
 
-def _rank(
-    asked: _Distinct, ranked: _Distinct, right: Right, side: Literal["query", "target"], ks: tuple[int, ...]
+Relation = Callable[[int, int], tuple[Links, Links]]  # of some queries what is right, and what is not ranked
+Gains = Callable[[int, Links], np.ndarray]
+
+
+def relation_of(
+    answers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    asked: np.ndarray,
+    ranked: np.ndarray,
+    spared: np.ndarray | None = None,
+) -> Relation:
+    """What is right for which query, for `rank`; a query that is a candidate without being right is left out of its own ranking.
+
+    Args:
+        answers: contents → (place among them, content that is right for it). asked, ranked: contents of queries and candidates.
+        spared: of each query a content that is left out, too.
+    """
+    place = np.full(int(max(side.max(initial=0) for side in (asked, ranked) if side is not None)) + 2, -1)
+    place[ranked] = np.arange(len(ranked))
+
+    def links(start: int, stop: int) -> tuple[Links, Links]:
+        rows, contents = answers(asked[start:stop])
+        columns = place[np.minimum(contents, len(place) - 1)]
+        right = Links.of(rows[columns >= 0], columns[columns >= 0])
+        left = [asked[start:stop], *([] if spared is None else [spared[start:stop]])]
+        columns = place[np.minimum(np.concatenate(left), len(place) - 1)]
+        rows = np.tile(np.arange(stop - start), len(left))
+        keys = right.rows * len(ranked) + right.columns
+        out = (columns >= 0) & ~np.isin(rows * len(ranked) + columns, keys)
+        return right, Links.of(rows[out], columns[out])
+
+    return links
+
+
+def rank(
+    asked: Tensor, ranked: Tensor, links: Relation, ks: tuple[int, ...] = KS, gains: Gains | None = None
 ) -> Ranking:
-    """`side`: which one of `right` asks."""
+    """The ranking of all candidates `(N, dim)` for every query `(Q, dim)`; rows and first are their numbers.
+
+    Args:
+        gains: of what is right for the queries from a start on, in the order of the links; for nDCG alone. 1 by default.
+    """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("first", "ranks", "right", "recall", "ndcg")}
-    for start, stop in row_blocks(len(asked.rows), len(ranked.rows)):
-        rows = slice(start, stop)
-        relevant = right.answers(rows) if side == "query" else right.askers(rows, "target")
-        itself = right.same(rows, side, "target" if side == "query" else "query") & ~relevant
-        similarity = (asked.vectors[rows] @ ranked.vectors.T).masked_fill(itself, -torch.inf)
-        counts = relevant.sum(1)
-        places = relevant_places(similarity, relevant, max(*ks, DEPTH))
-        ranks = first_ranks(similarity, relevant)
-        # A tie for the first place goes to the wrong one, as in the ranks.
-        first = similarity.masked_fill(relevant & (ranks > 1)[:, None], -torch.inf).argmax(1)
-        recall = torch.stack([recalls(places, counts, k) for k in ks], dim=1)
-        block = {"first": ranked.rows[first.numpy()], "ranks": ranks, "right": counts, "recall": recall.double()}
-        block["ndcg"] = ndcg(places[:, :DEPTH], counts)
+    depth = max(*ks, DEPTH)
+    for right, places in places_by_block(asked, ranked, links, depth=depth):
+        count, start = len(places.first), sum(map(len, parts["ranks"]))
+        counts = right.counts(count)
+        found = np.zeros((count, depth))  # which of the first places hold a right one
+        inside = places.right > 0
+        found[right.rows[inside], places.right[inside] - 1] = 1
+        recall = np.stack([found[:, :k].sum(1) / counts for k in ks], axis=1)
+        block = {"first": places.top[:, 0], "ranks": places.first, "right": counts, "recall": recall}
+        block["ndcg"] = (
+            ndcg(torch.from_numpy(found[:, :DEPTH]), torch.from_numpy(counts)).numpy()
+            if gains is None
+            else _graded(right, places.right, gains(start, right), count)
+        )
         for name, values in block.items():
-            parts[name].append(np.asarray(values))
+            parts[name].append(values)
     joined = {name: np.concatenate(values) for name, values in parts.items()}
-    return Ranking(len(ranked.rows), ks, asked.rows, **joined)
+    return Ranking(len(ranked), ks, np.arange(len(asked)), **joined)
+
+
+def _graded(right: Links, places: np.ndarray, gains: np.ndarray, count: int) -> np.ndarray:
+    """nDCG@10 of each query with gains (Järvelin & Kekäläinen, 2002), as trec_eval has it: the best order has the largest first."""
+    order = np.lexsort((-gains, right.rows))
+    rows = right.rows[order]
+    ideal = 1 + np.arange(len(rows)) - np.searchsorted(rows, rows)
+
+    def summed(rows: np.ndarray, places: np.ndarray, gains: np.ndarray) -> np.ndarray:
+        there = (places > 0) & (places <= DEPTH)
+        return np.bincount(rows[there], gains[there] / np.log2(places[there] + 1), minlength=count)
+
+    return summed(right.rows, places, gains) / summed(rows, ideal, gains[order])
 
 
 def _plane(left: Tensor, right: Tensor) -> np.ndarray:

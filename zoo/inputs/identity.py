@@ -178,6 +178,12 @@ class Answers:
         places, answers = self._held.of(sets)
         return lines[places], answers
 
+    def asking_for(self, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The queries that some answers are right for, as (place in `answers`, number); some of it may come twice."""
+        lines, sets = self._holding.of(answers)
+        places, queries = self._asking.of(sets)
+        return lines[places], queries
+
     def right(self, queries: Any, targets: Any) -> "Right":
         """What is right in a batch.
 

@@ -25,6 +25,7 @@ from zoo.inputs.kinds import (
     read_open_file,
     what_it_looks_like,
 )
+from zoo.inputs.remembering import remembered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,12 @@ def load_pixels(source: Any) -> "np.ndarray":
         raise UnsupportedInputError(
             f"an image was given as the string {source[:60]!r}; pass pathlib.Path for a file", what=source[:60]
         )
+    if (kept := remembered()) is not None:
+        return kept.of(source, _loaded)
+    return _loaded(source)
+
+
+def _loaded(source: Any) -> "np.ndarray":
     if isinstance(source, Path):
         return decode(read_bytes(source), str(source))
     if isinstance(source, bytes | bytearray | memoryview):
