@@ -125,6 +125,13 @@ WRONG: dict[str, list[Any]] = {
     "limit": ["4", 8.0, True, 0, None, object()],
     "changed": ["4", 8.0, True, 0, None, object()],
     "layers": ["6", 6.5, True, 0, [6], object()],
+    "models": [5, None, [], [5], ["zoo-mini@dims=4"], object()],
+    "pairs": [5, None, [5], [("a", "b", "c")], b"x", object()],
+    "budget": [5, "ms", "ms=fast", "seconds=3", ["ms=3"], object()],
+    "class_prompt": [5, None, "a photo", object()],
+    "columns": [5, "a", ["a"], {"a": 5}, object()],
+    "speed": ["yes", 1, None, object()],
+    "cache": [5, ["a"], object()],
 }
 # The facts of a model, as `ModelSpec` and `register_model` take them.
 FACTS: dict[str, list[Any]] = {
@@ -225,6 +232,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         "get_spec": (zoo.get_spec, {"name": "text-test"}),
         "list_models": (zoo.list_models, {}),
         "embed_dataset": (bulk.embed_dataset, {"model": model, "source": lines, "out": lines.parent / "out"}),
+        "compare": (zoo.compare, {"models": ["text-test"], "pairs": [("a", "b")]}),
         "open_index": (zoo.open_index, {"folder": "/nowhere"}),
         "create_app": (serving.create_app, {"model": model}),
         "run_server": (serving.run_server, {"app": None}),
@@ -277,6 +285,7 @@ NAMES = [
         "embed_dataset",
     ],
     *[
+        "compare",
         "open_index",
         "create_app",
         "run_server",

@@ -14,7 +14,8 @@ from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.bulk import embed_dataset
-    from zoo.embedder import Embedder, Encoded, RankHit
+    from zoo.comparing import compare
+    from zoo.embedder import Embedder, Encoded, Hit, RankHit
     from zoo.evaluation.inspecting import inspect_model
     from zoo.index import open_index
     from zoo.loading import load_model
@@ -48,6 +49,7 @@ __all__ = [
     "__version__",
     "build_model",
     "build_reranker",
+    "compare",
     "embed_dataset",
     "get_reranker_spec",
     "get_spec",
@@ -65,6 +67,8 @@ __all__ = [
 _LAZY = {
     "Embedder": "zoo.embedder",
     "Encoded": "zoo.embedder",
+    "Hit": "zoo.embedder",
+    "compare": "zoo.comparing",
     "RankHit": "zoo.embedder",
     "embed_dataset": "zoo.bulk",
     "inspect_model": "zoo.evaluation.inspecting",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.results import Result
     from zoo.inputs.item import Item
     from zoo.tables import Table
+    from zoo.tables.options import Options
 
 TASK = "pair-retrieval"
 _SHOWN = 5
@@ -49,6 +50,12 @@ def read_all(arguments: argparse.Namespace, sources: Sequence[str], *, validatio
     Raises:
         TableError: a column is said of a data set that there is not. Besides what `read_pairs` raises.
     """
+    check_columns(arguments, sources)
+    return [read_pairs(arguments, source, validation=validation) for source in sources]
+
+
+def check_columns(arguments: argparse.Namespace, sources: Sequence[str]) -> None:
+    """Raises TableError where `--column` is said of a data set that there is not."""
     from zoo.errors import TableError
     from zoo.tables import named_source
 
@@ -58,7 +65,17 @@ def read_all(arguments: argparse.Namespace, sources: Sequence[str], *, validatio
         if colon and of not in names:
             there = ", ".join(filter(None, names)) or "none (write NAME=SOURCE)"
             raise TableError(f"--column {entry}: no data set is called {of!r}; there are {there}")
-    return [read_pairs(arguments, source, validation=validation) for source in sources]
+
+
+def options_of(arguments: argparse.Namespace, source: str) -> "Options":
+    """How a source is read; what `--column` says of other data sets is passed over."""
+    from dataclasses import replace
+
+    from zoo.tables import named_source
+
+    told, own = reading(arguments), ("", named_source(source)[0])
+    columns = {key: column for key, column in (told.columns or {}).items() if key.rpartition(":")[0] in own}
+    return replace(told, columns=columns or None)
 
 
 def read_pairs(arguments: argparse.Namespace, source: str, *, validation: bool = False) -> Sides:
@@ -72,16 +89,12 @@ def read_pairs(arguments: argparse.Namespace, source: str, *, validation: bool =
     Raises:
         TableError: see `zoo.tables.open_pairs`. TooManyBadItemsError: more rows are no pairs than `--max-bad` allows.
     """
-    from dataclasses import replace
-
     from zoo.errors import BadRowError
-    from zoo.tables import named_source, open_held_out, open_measured, open_sources
+    from zoo.tables import open_held_out, open_measured, open_sources
     from zoo.tables.options import check_format
     from zoo.tables.pairs import RIGHT
 
-    told, own = reading(arguments), ("", named_source(source)[0])
-    columns = {key: column for key, column in (told.columns or {}).items() if key.rpartition(":")[0] in own}
-    told = replace(told, columns=columns or None)
+    told = options_of(arguments, source)
     first = open_held_out if validation else open_measured
     pairs = first(source, told) if arguments.split is None else open_sources([source], told)
     check_format(told, pairs)
@@ -169,11 +182,17 @@ def command_of(arguments: argparse.Namespace, shown: str, sources: Sequence[str]
         source = str(source) if str(source).startswith(("hf:", "pack:")) else Path(source).name
         words += ["--pairs", f"{name}={source}" if name else source]
     words += ["--mixed"] * arguments.mixed
+    return " ".join(words[:3] + [shlex.quote(word) for word in [*words[3:], *reading_words(arguments)]])
+
+
+def reading_words(arguments: argparse.Namespace) -> list[str]:
+    """The options of a command that say how its tables are read."""
+    words = []
     for option in ("column", "ignore", "as_text", "split", "encoding", "separator"):
         value = getattr(arguments, option)
         for entry in value if isinstance(value, list) else [value] if value is not None else []:
             words += [f"--{option.replace('_', '-')}", entry]
-    return " ".join(words[:3] + [shlex.quote(word) for word in words[3:]])
+    return words
 
 
 def tell_left_out(bad: Sequence[str]) -> None:

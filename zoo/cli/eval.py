@@ -1,4 +1,4 @@
-"""Measure a model on data packs, mteb's tasks and your own pairs.
+"""Measure models on data packs, mteb's tasks and your own data.
 
 The results have the form that cards show.
 
@@ -8,7 +8,12 @@ from the folder in the environment variable ZOO_DATA; mteb's tasks load their da
 `pip install "embedding-zoo[eval]"`. A name that ends in .json is a task file, for a benchmark whose files are on this machine:
 {"task": "scar", "data": "SCaR-eval", "images": "SCaR-eval/images"}.
 
---pairs takes what `zoo train` takes (a .csv, .tsv, .jsonl, .parquet or .tar file, a folder, hf:ORG/NAME) with the same
+--data takes data of your own, with the options of `zoo train`: what its columns say is measured, retrieval both ways, zero-shot
+classification, changes of an image in words, graded pairs, pairs that are right or wrong, judged queries (`zoo compare --help` says which
+columns). Several models are set side by side with paired differences; a model may be cut, shortened or of another revision:
+NAME@dim=64. Vectors are kept, so that no model embeds the same thing twice.
+
+--pairs measures retrieval alone. It takes what `zoo train` takes (a .csv, .tsv, .jsonl, .parquet or .tar file, a folder, hf:ORG/NAME) with the same
 options, and measures recall@1, 5 and 10, nDCG@10 and MRR both ways with 95 % intervals: on the test rows where there is a
 column split, else on the validation rows, else on all.
 
@@ -30,6 +35,15 @@ import re
 import sys
 import time
 
+from zoo.cli._data import (
+    add_data_options,
+    check_out,
+    compared,
+    contenders_of,
+    print_found,
+    questions_of,
+    write_out,
+)
 from zoo.cli._shared import (
     add_device,
     add_like,
@@ -49,6 +63,8 @@ EXAMPLES = (
     "zoo eval bge-small-en-v1.5 --tasks NanoArguAnaRetrieval,STSBenchmark --out results.json",
     "zoo eval ./runs/mine --tasks 'ViDoRe(v2)' --device cuda",
     "zoo eval zoo-mini --tasks scar.json --out results.json",
+    "zoo eval ./runs/mine --data test.csv --out results.json",
+    "zoo eval zoo-mini zoo-mini@dim=64 ./runs/mine --data photos/ --class-prompt 'a photo of a {}' --out results/",
     "zoo eval ./runs/mine --pairs test.csv --out results.json",
     "zoo eval zoo-mini --pairs photos.csv --column query_image=photo --column positive_text=title --split val",
     "zoo eval ./omni --mixed --pairs pack:photos --pairs pack:audio --pairs pack:video   # one gallery: is every kind found?",
@@ -59,9 +75,13 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo eval`."""
     parser.add_argument(
-        "model", nargs="?", metavar="NAME", help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO"
+        "models",
+        nargs="*",
+        metavar="NAME",
+        help="anything that load_model opens: a name, ./FOLDER, hf:ORG/REPO, NAME@dim=64",
     )
     parser.add_argument("--tasks", metavar="A,B,…", help="packs, tasks, benchmarks and task files, separated by commas")
+    add_data_options(parser)
     parser.add_argument(
         "--pairs",
         action="append",
@@ -79,7 +99,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", metavar="S", help="of the data (default: test, or what the task of mteb names)")
     parser.add_argument(
-        "--out", type=existing, metavar="FILE", help="JSON that the figures are added to, after each task"
+        "--out",
+        type=existing,
+        metavar="FILE",
+        help="JSON that the figures are added to, after each task; of several models a folder, with a file for each",
     )
     add_like(parser)
     add_device(parser, "or this column of the pairs; ")
@@ -98,14 +121,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.list is not None:
         return _list(arguments.list, arguments.json)
-    if arguments.model is None or not (arguments.tasks or arguments.pairs):
+    if not arguments.models or not (arguments.tasks or arguments.pairs or arguments.data):
         raise ZooError(
-            "zoo eval needs a model and --tasks or --pairs: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all), "
-            "zoo eval zoo-mini --pairs test.csv"
+            "zoo eval needs a model and --tasks or --data: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all), "
+            "zoo eval zoo-mini --data test.csv"
         )
-    if not arguments.pairs:
+    if not (arguments.pairs or arguments.data):
         refuse_pair_options(arguments, "the pairs, and there are none: say --pairs", "max_bad", "mixed")
-    name = source(arguments.model)
+    if arguments.data or len(arguments.models) > 1:
+        return _measure_data(arguments)
+    (shown,) = arguments.models
+    name = source(shown)
     check_output(arguments.out)
     from zoo.cli._mixed import measure_mixed
     from zoo.cli._pairs import command_of, measure_pairs, read_all
@@ -120,9 +146,9 @@ def run(arguments: argparse.Namespace) -> int:
         jobs = find_jobs(_names_in(arguments.tasks or ""), arguments.split)
     sides = read_all(arguments, arguments.pairs)
     tables = [one.pairs for one in sides]
-    with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, *tables) as settings:
+    with waiting(f"loading {shown}"), settings_to_ignore(arguments.ignore, *tables) as settings:
         model = load_model(name, device=arguments.device, ignore=settings)
-    shown, cache = _shown(arguments.model), arguments.cache or default_cache()
+    shown, cache = _shown(shown), arguments.cache or default_cache()
     every, failed = [], 0
     for one, place in zip(sides, arguments.pairs, strict=True) if not arguments.mixed else ():
         every += measure_pairs(one, model, arguments.max_bad, command_of(arguments, shown, [place]))
@@ -153,6 +179,31 @@ def run(arguments: argparse.Namespace) -> int:
     if failed:
         _say(f"{failed} of {len(jobs)} tasks gave no result")
     return 2 if failed else 0
+
+
+def _measure_data(arguments: argparse.Namespace) -> int:
+    """Data of one's own, of any number of models; and the packs, of several."""
+    from dataclasses import asdict
+
+    from zoo.comparing.packs import NAMES
+    from zoo.errors import ZooError
+
+    if arguments.pairs or arguments.mixed:
+        raise ZooError("--pairs and --mixed are of one model, without --data; several models are compared by --data")
+    packs = _names_in(arguments.tasks or "")
+    if others := [name for name in packs if name not in NAMES]:
+        raise ZooError(
+            f"--tasks {others[0]}: beside --data, or of several models, {', '.join(NAMES)} are measured; other tasks one model at a time"
+        )
+    named, several = contenders_of(arguments.models), len(arguments.models) > 1
+    check_out(arguments.out, several)
+    found = compared(arguments, named, questions_of(arguments, packs), packs)
+    write_out(arguments.out, found, several)
+    if several or not arguments.json:
+        print_found(found, arguments.json)
+    else:
+        print_json([asdict(result) for result in found.results(found.entries[0])])
+    return 0
 
 
 def _names_in(text: str) -> list[str]:

@@ -1,7 +1,8 @@
 """A comparison of models on data of one's own: measured together, told as a table, a page, results, and the best within a budget."""
 
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,14 @@ import numpy as np
 
 from zoo.comparing.budget import Budget, within
 from zoo.comparing.costs import Cost
+from zoo.comparing.differences import difference, is_clear
+from zoo.comparing.page import page
 from zoo.comparing.scoring import LEVEL, Scores
+from zoo.comparing.telling import table
 from zoo.errors import NothingFitsError
-from zoo.evaluation.metrics import Difference, Interval, percentiles
+from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.results import Result, rounded, today
+from zoo.files import write
 
 if TYPE_CHECKING:
     from zoo.comparing.questions import Question
@@ -139,31 +144,23 @@ class Comparison:
     @property
     def table(self) -> str:
         """What was found, for a terminal."""
-        from zoo.comparing.telling import table
-
         return table(self)
 
     @property
     def html(self) -> str:
         """The page: one file, everything inside, nothing loaded from elsewhere."""
-        from zoo.comparing.page import page
-
         return page(self)
 
     def write_html(self, path: str | Path) -> Path:
         """Writes the page; the file is whole, or as it was. Raises OSError where it cannot be written."""
-        from zoo.files import write
-
         path = Path(path).expanduser()
         write(path, self.html.encode("utf-8", "replace"))
         return path
 
     def command(self, key: Key | None = None, entry: Entry | None = None) -> str:
         """What measures again: a figure of a model, or the whole comparison."""
-        import shlex
-
         if entry is None or key is None:
-            names = [one.word for one in self.entries]
+            names = [one.word for one in self.entries] + list(self.left_out)
             return " ".join(map(shlex.quote, ["zoo", "compare", *names, *self.words]))
         names = [one.word for one in self.entries if key in one.scores] if self._together(key) else [entry.word]
         return " ".join(map(shlex.quote, ["zoo", "eval", *names, *entry.scores[key].words]))
@@ -193,8 +190,6 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON: results by model, differences to the best, and which one to take."""
-        from dataclasses import asdict
-
         ranked = self.ranked
         facts: dict[str, Any] = {
             "command": self.command(),
@@ -231,16 +226,3 @@ class Comparison:
 
 
 _KEY = ("dataset", "task", "split", "part", "direction")
-
-
-def difference(change: float, drawn: np.ndarray) -> Difference:
-    """A paired difference from those of rows drawn anew `(resamples,)`."""
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = percentiles(drawn[:, None], LEVEL)
-    tails = (np.array([(drawn <= 0).sum(), (drawn >= 0).sum()]) + 1) / (len(drawn) + 1)
-    return Difference(change, float(low[0]), float(high[0]), float(min(1.0, 2 * tails.min())))
-
-
-def is_clear(told: Difference) -> bool:
-    """Whether the interval of a difference holds no 0."""
-    return told.low > 0 or told.high < 0

@@ -4,17 +4,14 @@
 each judgement: query, document and grade. Any kind of table serves, and any modality.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoo.bulk.sources import ALL
-from zoo.bulk.tables import Tables
 from zoo.comparing.questions import Question, Source, retrieval
 from zoo.errors import (
     DuplicateIdError,
-    InputError,
     NoCandidatesError,
     NoRightAnswerError,
     NoSplitError,
@@ -23,11 +20,14 @@ from zoo.errors import (
     TableError,
 )
 from zoo.inputs.identity import Contents, Row
-from zoo.inputs.item import Item, as_item
+from zoo.inputs.item import Item
+from zoo.tables.choice import choose
 from zoo.tables.files import KINDS, suffix_of
 from zoo.tables.options import Options
 from zoo.tables.readers import open_reader
+from zoo.tables.schema import Part
 from zoo.tables.splits import split_word
+from zoo.tables.values import BadCellError, cell_value, find_file, region_cell, told_modality
 
 _IDS = ("_id", "id", "qid", "docid", "doc_id", "query_id", "corpus_id", "corpus-id", "query-id")
 _QUERY, _DOCUMENT = ("query-id", "query_id", "qid", "query"), ("corpus-id", "corpus_id", "docid", "doc_id", "document")
@@ -122,36 +122,51 @@ def _items(path: Path | None, options: Options, bad: list[str]) -> dict[str, Ite
         DuplicateIdError: an id comes twice. TableError: no column of ids, or none that can be embedded.
     """
     assert path is not None
-    source = Tables.open(path, replace(options, split=None)).choose((), None, ALL)
-    names = list(source.schema.names)
-    column = next((name for name in _IDS if name in names), None)
-    if column is None:
-        raise TableError(
-            f"{path} has no column of ids; call it _id (it has {', '.join(names) or 'none but what is embedded'})"
-        )
-    at, title = names.index(column), names.index("title") if source.kind == "text" and "title" in names else None
+    reader = open_reader(path, options.format)
+    reader.types()
+    columns = [column for column in reader.found() if column.name not in options.ignore]
+    names = [column.name for column in columns]
+    if (column := next((name for name in _IDS if name in names), None)) is None:
+        raise TableError(f"{path} has no column of ids, such as _id; it has {', '.join(names) or 'none'}")
+    parts = choose(path.name, [one for one in columns if one.name != column]).parts
+    titled = [part.modality for part in parts] == ["text"] and "title" in names
     found: dict[str, Item | None] = {}
-    for record in source.records():
-        number = _id(record.attributes[at])
-        if number is None:
-            bad.append(f"{record.reference}: the {column} is empty")
+    for row in reader.rows():
+        number = _id(row.cells.get(column))
+        if row.problem or number is None:
+            bad.append(f"{row.where}: {row.problem or f'the {column} is empty'}")
             continue
         if number in found:
             raise DuplicateIdError(
-                f"{path}: the id {number!r} comes twice; which of the two a judgement means cannot be told: give each its own"
+                f"{row.where}: the id {number!r} comes twice, so it cannot be told which of the two a judgement means; give each its own"
             )
         found[number] = None
-        if record.error is not None:
-            bad.append(str(record.error))
-            continue
         try:
-            item = as_item(source.looked(record).value)
-        except InputError as error:
-            bad.append(f"{record.reference}: {error}")
-            continue
-        head = record.attributes[title] if title is not None else None
-        found[number] = replace(item, text=f"{head} {item.text}".strip()) if head and item.text else item
+            item = _item(parts, row.cells, path.parent, options)
+            head = row.cells.get("title") if titled else None
+            found[number] = replace(item, text=f"{head} {item.text}".strip()) if isinstance(head, str) else item
+        except BadCellError as error:
+            bad.append(f"{row.where}: {error}")
     return found
+
+
+def _item(parts: Sequence[Part], cells: Mapping[str, Any], root: Path, options: Options) -> Item:
+    """What a row embeds; raises BadCellError where a cell cannot serve."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        if part.modality == "regions":
+            found["regions"] = region_cell(part.column, cells.get(part.column), root, options.fence)
+            continue
+        modality, value = cell_value(part, cells.get(part.column), options.as_text)
+        if value is not None and modality != "text" and isinstance(value, str):
+            value, there = find_file(options.root or root, part, value, options.fence)
+            if not there:
+                raise BadCellError(f"the {part.column}: there is no file {value}")
+        if value is not None:
+            found[told_modality(part, value) if modality != "text" else modality] = value
+    if not set(found) - {"regions"}:
+        raise BadCellError(f"there is nothing in {' and '.join(part.column for part in parts)}")
+    return Item(**found)
 
 
 def _id(value: Any) -> str | None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from zoo.arguments import checked, flag, named_texts, optional, path, text
+from zoo.arguments import device as device_here
 from zoo.comparing.budget import Budget
 from zoo.comparing.comparison import Comparison, Entry
 from zoo.comparing.contenders import Contender, contenders
@@ -20,6 +22,7 @@ from zoo.comparing.reading import read_questions
 from zoo.comparing.scoring import Scores, scores_of
 from zoo.comparing.vectors import Side, VectorCache, check_reads, embed
 from zoo.errors import ArgumentError, QuestionsError, ZooError
+from zoo.inputs.item import Item
 from zoo.inputs.remembering import MOST, Pixels, remembering
 from zoo.tables.options import Options
 
@@ -27,6 +30,14 @@ Say = Callable[[str], None]
 Asked = Question | PackQuestion
 
 
+@checked(
+    class_prompt=text,
+    split=optional(text),
+    columns=optional(named_texts),
+    speed=flag,
+    device=optional(device_here),
+    cache=optional(path),
+)
 def compare(
     models: Any,
     pairs: Any,
@@ -60,6 +71,7 @@ def compare(
     """
     wanted, named = Budget.parse(budget), contenders(models)
     options = Options(columns=columns, split=split)
+    device = None if device is None else str(device)
     several = isinstance(pairs, list | tuple) and pairs and all(isinstance(one, str | Path) for one in pairs)
     questions: list[Asked] = []
     words = [] if class_prompt == "{}" else ["--class-prompt", class_prompt]
@@ -71,7 +83,14 @@ def compare(
         sources += here
         questions += read_questions(one, options, class_prompt=class_prompt, words=[*here, *words])
     kept = None if cache is None else VectorCache(Path(cache).expanduser())
-    found = run(named, questions, device=device, cache=kept, budget=wanted, words=[*sources, *words])
+    found = run(
+        named,
+        questions,
+        device=device,
+        cache=kept,
+        budget=wanted,
+        words=[*sources, *words, *(["--budget", str(wanted)] if wanted else [])],
+    )
     return with_costs(found, named, device) if speed else found
 
 
@@ -106,6 +125,7 @@ def run(
     """
     if not questions:
         raise QuestionsError("nothing is asked; name some data")
+    _check_names(questions)
     left_out: dict[str, str] = {}
     passes: list[_Pass] = []
     memory = Pixels(pixels if len(named) > 1 else 0)
@@ -162,6 +182,31 @@ def with_costs(
         told = {"cost": cost} if isinstance(cost, Cost) else {"notes": (*entry.notes, cost)}
         entries.append(replace(entry, **told))
     return replace(found, entries=tuple(entries))
+
+
+def _embedded_most(found: Comparison) -> tuple[tuple[Sequence[Item], Sequence[Item]], tuple[str, str]]:
+    """What is embedded to measure costs, queries and candidates, and their kinds: of the first question that all models read.
+
+    People ask with texts: where one side is texts, those are the queries.
+    """
+    unread = {name for entry in found.entries for name in entry.unread}
+    read = [one for one in found.questions if one.source.name not in unread] or list(found.questions)
+    question = next((one for one in read if one.kind == "retrieval"), read[0])
+    sides, kinds = (question.left, question.right), question.sides
+    if kinds[1] == "text" != kinds[0]:
+        return sides[::-1], kinds[::-1]  # type: ignore[return-value]
+    return sides, kinds
+
+
+def _check_names(questions: Sequence[Asked]) -> None:
+    """Raises ArgumentError where figures of two data sets could not be told apart."""
+    seen: dict[tuple[str, str], int] = {}
+    for question in questions:
+        key = (question.source.name, question.source.split)
+        if seen.setdefault(key, id(question.source)) != id(question.source):
+            raise ArgumentError(
+                f"two sources would both be the data set {key[0]!r}; give one of them a name: NAME={key[0]}"
+            )
 
 
 class _Pass:

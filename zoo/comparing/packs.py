@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class PackQuestion:
     """
 
     source: Source
+    kind: ClassVar[str] = "pack"
 
     @classmethod
     def of(cls, name: str, split: str | None = None) -> "PackQuestion":
@@ -100,6 +101,31 @@ class PackQuestion:
     def sides(self) -> tuple[str, str]:
         """What both sides are."""
         return side_of(self.left), side_of(self.right)
+
+    def right_of(self, row: int, backward: bool = False) -> int | None:
+        """See `Question`."""
+        told = self._truth
+        if not backward:
+            return told[row]
+        return told.index(row) if row in told else None
+
+    @cached_property
+    def _truth(self) -> list[int]:
+        """Of every place on the left its right answer on the right."""
+        if self.name in _BENCHMARKS:
+            place = {item.text: at for at, item in enumerate(self.right)}
+            return [place[_BENCHMARKS[self.name].text(row)] for row in self._rows]
+        if self.name == COMPOSED:
+            images, triplets = read_composed(self.source.split)
+            place = {name: at for at, name in enumerate(images)}
+            return [place[t.target] for t in triplets]
+        found, offset = [], 0
+        for scenes in self._scenes.values():
+            captions = sorted({caption for scene in scenes for caption in scene.captions})
+            place = {caption: offset + at for at, caption in enumerate(captions)}
+            found += [place[caption] for scene in scenes for caption in scene.captions]
+            offset += len(captions)
+        return found
 
     def scores(self, model: "Embedder", contender: "Contender") -> list[Scores]:
         """The figures of a model.

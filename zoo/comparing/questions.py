@@ -1,7 +1,7 @@
 """Questions: what data of one's own asks of a model. Two sides of distinct items, and what is right between them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ from zoo.errors import OneClassError
 from zoo.inputs.identity import Answers, Contents, Row
 from zoo.inputs.item import Item
 from zoo.prompts import Role
+from zoo.tables import Table
 
 Kind = Literal["retrieval", "classes", "grades", "verdicts"]
 TASKS: dict[Kind, str] = {
@@ -27,7 +28,7 @@ class Source:
 
     Attributes:
         name: of the data set. split: that was read, "all" where there is none. words: of the command that asks it again.
-        rows: of the table. bad: why rows of it are left out.
+        rows: of the table. bad: why rows of it are left out. table: that was read, None where there is none.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Source:
     words: tuple[str, ...] = ()
     rows: int = 0
     bad: tuple[str, ...] = ()
+    table: Table | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,17 @@ class Question:
     def name(self) -> str:
         """The data set and what is asked of it, for messages."""
         return f"{self.source.name}, {TASKS[self.kind]}"
+
+    def right_of(self, row: int, backward: bool = False) -> int | None:
+        """One right answer to what stands at a place of the asking side, by its place on the other; None where there is none."""
+        if self.kind == "classes":
+            return int(self.pairs[self.pairs[:, 0] == row, 1][0])
+        if self.answers is None:
+            return None
+        asked, ranked = reversed(self.contents) if backward else self.contents
+        answers = self.answers.asking_for if backward else self.answers.right_for
+        places = np.flatnonzero(np.isin(ranked, answers(asked[row : row + 1])[1]))
+        return int(places[0]) if len(places) else None
 
 
 def side_of(items: Sequence[Item]) -> str:
@@ -188,8 +201,3 @@ def judged(
         places.append([place[number] for number in numbers])
     kind: Kind = "verdicts" if set(np.unique(given)) == {0.0, 1.0} else "grades"
     return Question(kind, source, *sides, pairs=np.array(places).T, values=given, both=False)
-
-
-def named(question: Question, source: Source) -> Question:
-    """The same question, of another source."""
-    return replace(question, source=source)

@@ -49,7 +49,7 @@ def read_questions(
         table = data
     else:
         return _asked(_pairs_of(data), Source("pairs", words=tuple(words)), None, class_prompt)
-    source = Source(", ".join(table.names), table.schemas[0].chosen or "all", tuple(words), len(table))
+    source = Source(", ".join(table.names), table.schemas[0].chosen or "all", tuple(words), len(table), table=table)
     rows, bad = [], []
     for row in range(len(table)):
         try:

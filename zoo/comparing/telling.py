@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoo.comparing.comparison import is_clear
+from zoo.comparing.differences import is_clear
 from zoo.errors import NothingFitsError
 
 if TYPE_CHECKING:
