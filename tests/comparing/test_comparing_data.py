@@ -142,7 +142,8 @@ def test_a_judged_folder_is_asked_among_its_whole_corpus(tmp_path: Path):
     assert (len(asked.left), len(asked.right), asked.both) == (2, 4, False)
     assert asked.right[0].text == "T document 1", "title and text are one"
     assert sorted(asked.gains.values()) == [1, 1, 2]
-    assert asked.source.bad == ("1 queries have no judgement in qrels.tsv",)
+    assert asked.source.note == "1 queries without a judgement not asked"
+    assert asked.source.bad == ()
 
 
 def test_documents_of_the_same_content_are_right_too(tmp_path: Path):
@@ -196,6 +197,26 @@ def test_a_folder_without_judgements_says_what_to_write(tmp_path: Path):
     (tmp_path / "qrels.tsv").unlink()
     with pytest.raises(TableError, match=r"write qrels\.tsv with the columns"):
         read_questions(tmp_path)
+
+
+def test_a_judged_folder_opens_nothing_outside_itself(tmp_path: Path):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    judged(folder, [("q0", "d1", 1)])
+    (folder / "corpus.jsonl").rename(tmp_path / "elsewhere.jsonl")
+    (folder / "corpus.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
+    with pytest.raises(TableError, match="leads out of the folder"):
+        read_questions(folder)
+    assert read_questions(folder, Options(allow_outside=True))
+    image = tmp_path / "secret.png"
+    image.write_bytes(png(1, 20, 200))
+    (folder / "corpus.jsonl").unlink()
+    rows = [{"_id": "d0", "image": str(image)}, {"_id": "d1", "image": "own.png"}]
+    (folder / "own.png").write_bytes(png(2, 20, 200))
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (asked,) = read_questions(folder)
+    assert [item.image.name for item in asked.right] == ["own.png"]
+    assert "secret.png" in asked.source.bad[0]
 
 
 def test_gains_are_those_of_the_judgements(tmp_path: Path):

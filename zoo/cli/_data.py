@@ -150,12 +150,12 @@ def write_out(out: Path | None, found: "Comparison", several: bool) -> None:
             raise ZooError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def print_found(found: "Comparison", as_json: bool) -> None:
-    """The tables, or everything for machines."""
+def print_found(found: "Comparison", as_json: bool, *, choose: bool = True) -> None:
+    """The tables, or everything for machines; `choose`: and which model to take."""
     if as_json:
         print_json(_finite(found.to_dict()))
     else:
-        print(found.table)
+        print(found.table if choose else found.figures)
 
 
 def _finite(value: Any) -> Any:

@@ -200,7 +200,7 @@ def _measure_data(arguments: argparse.Namespace) -> int:
     found = compared(arguments, named, questions_of(arguments, packs), packs)
     write_out(arguments.out, found, several)
     if several or not arguments.json:
-        print_found(found, arguments.json)
+        print_found(found, arguments.json, choose=False)
     else:
         print_json([asdict(result) for result in found.results(found.entries[0])])
     return 0

@@ -147,6 +147,11 @@ class Comparison:
         return table(self)
 
     @property
+    def figures(self) -> str:
+        """The tables alone, without which model to take."""
+        return table(self, choose=False)
+
+    @property
     def html(self) -> str:
         """The page: one file, everything inside, nothing loaded from elsewhere."""
         return page(self)
@@ -159,6 +164,9 @@ class Comparison:
 
     def command(self, key: Key | None = None, entry: Entry | None = None) -> str:
         """What measures again: a figure of a model, or the whole comparison."""
+        words = self.words if entry is None or key is None else entry.scores[key].words
+        if not words:  # pairs in memory
+            return f"zoo.compare({[one.word for one in self.entries]!r}, pairs)"
         if entry is None or key is None:
             names = [one.word for one in self.entries] + list(self.left_out)
             return " ".join(map(shlex.quote, ["zoo", "compare", *names, *self.words]))

@@ -54,6 +54,9 @@ def read_judged(folder: Path, name: str, options: Options, words: tuple[str, ...
         key, column = next(iter(options.columns.items()))
         raise TableError(f"{folder} has queries, a corpus and judgements: it takes no columns ({key}={column})")
     options = replace(options, given=folder)
+    for path in (*folder.glob("*"), *folder.glob("qrels/*")) if options.fence is not None else ():
+        if suffix_of(path) in KINDS and options.fence.leaves(path):
+            raise TableError(options.fence.refusal(path.name))
     judgements, split = _judgements_file(folder, options.split)
     bad: list[str] = []
     documents = _items(_table(folder, "corpus"), options, bad)
@@ -81,10 +84,11 @@ def read_judged(folder: Path, name: str, options: Options, words: tuple[str, ...
                 key = (query, contents.number(item))
                 gains[key] = max(grade, gains.get(key, 0.0))
     unjudged = len(queries) - len(grades)
-    bad += [f"{unjudged:,} queries have no judgement in {judgements.name}"] * bool(unjudged)
     if not rows:
         raise QuestionsError(f"{folder}: no query can be asked; the first reason: {bad[0]}")
-    source = Source(name or folder.resolve().name, split, words, len(queries), tuple(bad))
+    note = f"{unjudged:,} queries without a judgement not asked" if unjudged else ""
+    count = len(queries) + len(documents)
+    source = Source(name or folder.resolve().name, split, words, count, tuple(bad), note=note)
     graded = gains if len(set(gains.values())) > 1 else None
     ranked = [item for item in documents.values() if item is not None]
     return [retrieval(source, rows, candidates=ranked, gains=graded, contents=contents, both=False)]

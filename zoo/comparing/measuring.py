@@ -286,7 +286,8 @@ def _scored(question: Asked, place: int, readers: Sequence[_Pass]) -> list[tuple
     lost = sum(int((~some).sum()) for some in there)
     uneven = any((side[number].there != there[number]).any() for side in sides for number in (0, 1))
     rows = len(question.source.bad) + lost
-    more = f"; {rows:,} left out" if rows else ""
+    more = f"; {question.source.note}" if question.source.note else ""
+    more += f"; {rows:,} left out" if rows else ""
     more += f": of what not every model could embed ({', '.join(one.entry.name for one in readers)})" if uneven else ""
     found = []
     for one, (left, right) in zip(readers, sides, strict=True):

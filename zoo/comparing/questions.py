@@ -28,7 +28,7 @@ class Source:
 
     Attributes:
         name: of the data set. split: that was read, "all" where there is none. words: of the command that asks it again.
-        rows: of the table. bad: why rows of it are left out. table: that was read, None where there is none.
+        rows: of the table. bad: why rows of it are left out. table: that was read, None where there is none. note: what else to know.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Source:
     rows: int = 0
     bad: tuple[str, ...] = ()
     table: Table | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,9 +127,13 @@ def figures(found: "Comparison", key: "Key") -> tuple[list[str], list[list[str]]
     return (head, rows) if len(rows) > 1 else (head[:-1], [row[:-1] for row in rows])
 
 
-def table(found: "Comparison") -> str:
-    """All tables, for a terminal."""
-    parts = [_text(*overview(found))]
+def table(found: "Comparison", *, choose: bool = True) -> str:
+    """All tables, for a terminal.
+
+    Args:
+        choose: say which model to take, too.
+    """
+    parts = [_text(*overview(found))] if choose or len(found.entries) > 1 else []
     for key in found.keys:
         scores = next(entry.scores[key] for entry in found.entries if key in entry.scores)
         parts.append(f"{titled(scores)}: {scores.notes}\n\n{_text(*figures(found, key))}")
@@ -138,7 +142,8 @@ def table(found: "Comparison") -> str:
     told += [f"{entry.name}: {note}" for entry in found.entries for note in entry.notes]
     told += [f"left out: {row}" for row in found.bad[:_SHOWN]]
     told += [f"and {len(found.bad) - _SHOWN:,} more"] * (len(found.bad) > _SHOWN)
-    return "\n\n".join(filter(None, (*parts, "\n".join(told), " ".join(verdict(found)), found.command())))
+    said = (" ".join(verdict(found)), found.command()) if choose else ()
+    return "\n\n".join(filter(None, (*parts, "\n".join(told), *said)))
 
 
 def _text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
