@@ -126,7 +126,6 @@ WRONG: dict[str, list[Any]] = {
     "changed": ["4", 8.0, True, 0, None, object()],
     "layers": ["6", 6.5, True, 0, [6], object()],
     "models": [5, None, [], [5], ["zoo-mini@dims=4"], object()],
-    "pairs": [5, None, [5], [("a", "b", "c")], b"x", object()],
     "budget": [5, "ms", "ms=fast", "seconds=3", ["ms=3"], object()],
     "class_prompt": [5, None, "a photo", object()],
     "columns": [5, "a", ["a"], {"a": 5}, object()],
@@ -309,6 +308,7 @@ FINE += [("encode_track", "item", value) for value in WRONG["item"]]
 FINE += [("load_model", "against", "video"), ("load_model", "dim", 10**6)]  # of a model that is not there to be asked
 FINE += [("encode_regions", "region", None), ("embed_dataset", "regions", None), ("embed_dataset", "per", None)]
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
+FINE += [("compare", "pairs", value) for value in ("a", ["a"])]  # files, which are not there
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
 
 

@@ -15,7 +15,7 @@ from zoo.spec import ModelSpec
 if TYPE_CHECKING:
     from zoo.bulk import embed_dataset
     from zoo.comparing import compare
-    from zoo.embedder import Embedder, Encoded, Hit, RankHit
+    from zoo.embedder import Embedder, Encoded, RankHit
     from zoo.evaluation.inspecting import inspect_model
     from zoo.index import open_index
     from zoo.loading import load_model
@@ -67,7 +67,6 @@ __all__ = [
 _LAZY = {
     "Embedder": "zoo.embedder",
     "Encoded": "zoo.embedder",
-    "Hit": "zoo.embedder",
     "compare": "zoo.comparing",
     "RankHit": "zoo.embedder",
     "embed_dataset": "zoo.bulk",

@@ -170,7 +170,7 @@ def test_a_cut_is_made_of_the_same_pass(pairs: Path, tmp_path: Path):
 
 def test_models_that_are_none_are_named(pairs: Path):
     for named, why in (
-        (["zoo-mini@dims=4"], "'dims=4' is no setting"),
+        (["zoo-mini@dims=4"], "'dims=4' is no setting of models"),
         (["zoo-mini@dim=x"], "dim must be a whole number"),
         (["zoo-mini@dim=4,dim=5"], "dim is said twice"),
         (["zoo-mini", "zoo-mini"], "two models are called 'zoo-mini'"),

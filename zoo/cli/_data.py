@@ -1,6 +1,7 @@
 """`zoo eval --data` and `zoo compare`: data of one's own, read in one way, and asked of one model or several."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,10 +93,10 @@ def words_of(arguments: argparse.Namespace, packs: Sequence[str]) -> list[str]:
 def cache_of(arguments: argparse.Namespace) -> "VectorCache":
     """Where vectors are kept."""
     from zoo.comparing.vectors import MOST, VectorCache
-    from zoo.evaluation.jobs import default_cache
 
     most = MOST if arguments.cache_size is None else arguments.cache_size * 2**20
-    return VectorCache((arguments.cache or default_cache()) / "zoo" / "vectors", most, again=arguments.again)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embedding-zoo"
+    return VectorCache((arguments.cache or home) / "vectors", most, again=arguments.again)
 
 
 def compared(

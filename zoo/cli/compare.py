@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache",
         type=existing,
         metavar="DIR",
-        help="where vectors are kept (default: $MTEB_CACHE, else ~/.cache/mteb)",
+        help="where vectors are kept (default: ~/.cache/embedding-zoo)",
     )
     parser.add_argument("--again", action="store_true", help="embed even what is kept")
     parser.add_argument("--json", action="store_true", help="everything for machines on stdout")

@@ -64,7 +64,7 @@ class Budget:
                 found[name] = tuple(value.lower().split("+"))
                 if wrong := [code for code in found[name] if not re.fullmatch("[a-z]{2,3}", code)]:  # type: ignore[attr-defined]
                     raise ArgumentError(
-                        f"languages={value}: {wrong[0]!r} is no code of a language, such as de; join several with +"
+                        f"languages={value} in the budget: {wrong[0]!r} is no code of a language, such as de; join several with +"
                     )
             else:
                 found[name] = value.lower() if name == "license" else _number(name, value)
@@ -136,7 +136,7 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise ArgumentError(f"{name}={text}: expected a number above 0 ({NUMBERS[name]})")
+        raise ArgumentError(f"{name}={text} in the budget: expected a number above 0 ({NUMBERS[name]})")
     return value
 
 

@@ -47,9 +47,7 @@ class Contender:
             return cls(_shown(name) + named[len(name) :], name, settings)
         if hasattr(named, "encode_stream") and hasattr(named, "spec"):
             return cls(named.spec.name, None, {}, named)
-        raise ArgumentError(
-            f"a model must be its name, its folder or an open model, not {named!r:.60} ({type(named).__name__})"
-        )
+        raise ArgumentError(f"models must be names, folders or open models, not {named!r:.60} ({type(named).__name__})")
 
     @property
     def word(self) -> str:
@@ -118,7 +116,7 @@ def _settings(named: str, text: str) -> dict[str, Any]:
         name, equals, value = entry.partition("=")
         if name not in SETTINGS or not equals or not value:
             raise ArgumentError(
-                f"{named}: {entry!r} is no setting; write one of {', '.join(f'{s}=…' for s in SETTINGS)}"
+                f"{named}: {entry!r} is no setting of models; write one of {', '.join(f'{s}=…' for s in SETTINGS)}"
             )
         if name in found:
             raise ArgumentError(f"{named}: {name} is said twice; say it once")

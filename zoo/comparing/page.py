@@ -179,7 +179,7 @@ def _again(found: "Comparison") -> str:
     rows = []
     for entry in found.entries:
         spec = entry.spec
-        reads, languages = ", ".join(sorted(spec.modalities)), spec.languages_in_words
+        reads, languages = ", ".join(sorted(spec.modalities)), spec.language_names
         rows.append(
             [
                 entry.name,

@@ -108,7 +108,7 @@ def _asked(pairs: Sequence[Pair], source: Source, table: Table | None, class_pro
         if alone:  # a name asks for all items of its class; the other way round is the classification
             rows = [Row(Item(text=name), (item,)) for item, name in zip(items, labels, strict=True)]
             return [*found, retrieval(source, rows, both=False)]
-    rows = [Row(pair.query, (pair.positive, *pair.also), pair.negatives, pair.group) for pair in pairs]
+    rows = [Row(pair.query, (pair.positive, *pair.extra_positives), pair.negatives, pair.group) for pair in pairs]
     return [*found, retrieval(source, rows)]
 
 

@@ -23,8 +23,8 @@ from zoo.embedder.aiming import facing
 from zoo.errors import InputError, UnsupportedModalityError
 from zoo.files import save_tensors, writing
 from zoo.fusion import fingerprint, is_default
+from zoo.inputs.hashing import KEY_BYTES, item_key
 from zoo.inputs.item import Item
-from zoo.inputs.keys import KEY_BYTES, item_key
 from zoo.prompts import Role
 from zoo.spec import need_one_vector
 
