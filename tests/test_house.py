@@ -136,6 +136,7 @@ ROWS: dict[str, set[str]] = {
         "inputs",
         "loading",
         "prompts",
+        "registry",
         "similarity",
         "spec",
         "tables",

@@ -28,7 +28,9 @@ def test_every_command_that_opens_a_model_takes_it() -> None:
 
 def parser_names_one(name: str) -> bool:
     """Whether a command has an argument for the name of one model."""
-    return bool({action.dest for action in _commands()[name]._actions} & {"model", "name", "source", "teacher"})
+    return bool(
+        {action.dest for action in _commands()[name]._actions} & {"model", "models", "name", "source", "teacher"}
+    )
 
 
 def test_it_is_put_together_with_the_name_or_refused() -> None:
@@ -39,6 +41,11 @@ def test_it_is_put_together_with_the_name_or_refused() -> None:
         with_like(arguments)
     with pytest.raises(ZooError, match="add --model NAME"):
         with_like(argparse.Namespace(like="gme-qwen2vl-2b", like_of="model", model=None))
+    several = argparse.Namespace(like="gme-qwen2vl-2b", like_of="models", models=["./mine"])
+    with_like(several)
+    assert several.models == ["./mine like gme-qwen2vl-2b"]
+    with pytest.raises(ZooError, match="is of one model, and there are 2"):
+        with_like(argparse.Namespace(like="gme-qwen2vl-2b", like_of="models", models=["a", "b"]))
     untouched = argparse.Namespace(like=None, like_of="model", model=None)
     with_like(untouched)
     assert untouched.model is None

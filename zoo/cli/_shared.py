@@ -53,11 +53,18 @@ def with_like(arguments: argparse.Namespace) -> None:
     if (other := getattr(arguments, "like", None)) is None:
         return
     name = getattr(arguments, of := arguments.like_of)
+    if several := isinstance(name, list):
+        if len(name) > 1:
+            raise ZooError(
+                f'--like {other} is of one model, and there are {len(name)}; write it behind the one: "NAME like {other}"'
+            )
+        name = "".join(name)
     if not name:
         raise ZooError(f"--like {other} is of a model that is named: add --{of} NAME")
     if LIKE in name:
         raise ZooError(f'"{name}" says what it is read like; leave --like {other} out')
-    setattr(arguments, of, f"{name}{LIKE}{other}")
+    meant = f"{name}{LIKE}{other}"
+    setattr(arguments, of, [meant] if several else meant)
 
 
 def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:

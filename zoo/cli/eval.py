@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="JSON that the figures are added to, after each task; of several models a folder, with a file for each",
     )
-    add_like(parser)
+    add_like(parser, "models")
     add_device(parser, "or this column of the pairs; ")
     add_pair_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="fail if more rows of --pairs cannot be measured")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ArgumentError
+from zoo.registry import LIKE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +43,10 @@ class Contender:
         if isinstance(named, Path):
             return cls(named.expanduser().resolve().name, named, {})
         if isinstance(named, str):
-            match = None if Path(named).expanduser().exists() else _SET.fullmatch(named)
-            name, settings = (match["name"], _settings(named, match["settings"])) if match else (named, {})
-            return cls(_shown(name) + named[len(name) :], name, settings)
+            place, like, other = named.rpartition(LIKE) if LIKE in named else (named, "", "")
+            match = None if Path(place).expanduser().exists() else _SET.fullmatch(place)
+            name, settings = (match["name"], _settings(named, match["settings"])) if match else (place, {})
+            return cls(_shown(name) + place[len(name) :] + like + other, name + like + other, settings)
         if hasattr(named, "encode_stream") and hasattr(named, "spec"):
             return cls(named.spec.name, None, {}, named)
         raise ArgumentError(f"models must be names, folders or open models, not {named!r:.60} ({type(named).__name__})")
