@@ -54,7 +54,7 @@ def test_without_packs_the_demo_stands_in_and_a_card_is_written(saved: Path, tmp
     kept = read_inspection(saved / "inspection.json")
     assert kept is not None
     assert "demo images" in {figure.dataset for figure in kept.figures}
-    assert kept.left_out["demo images, image"] == "text-test does not read image"
+    assert kept.left_out["demo images, image"] == "text-test does not read images"
     assert "## What it is like" in (saved / "README.md").read_text("utf-8")
 
 

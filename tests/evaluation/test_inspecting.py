@@ -12,7 +12,14 @@ from torch.nn import functional as F
 
 import zoo
 from zoo.embedder import Embedder
-from zoo.errors import MissingPackError, NonFiniteEmbeddingError, ResultsError, TokenVectorsError, VectorError
+from zoo.errors import (
+    MissingPackError,
+    NonFiniteEmbeddingError,
+    NoResultError,
+    ResultsError,
+    TokenVectorsError,
+    VectorError,
+)
 from zoo.evaluation import evaluate_pairs
 from zoo.evaluation.inspecting import Inspection, inspect_model, measures, read_inspection
 from zoo.evaluation.inspecting.changes import CHANGES, compressed, cropped, turned, typos
@@ -251,6 +258,10 @@ class TestInspection:
     def test_what_is_no_pair_and_no_pack_is_said(self) -> None:
         with pytest.raises(MissingPackError, match=r"text-test cannot be inspected: .*pairs of your own"):
             inspect_model(zoo.build_model("text-test"), progress=False)
+
+    def test_a_model_that_reads_nothing_of_the_data_has_no_figures(self) -> None:
+        with pytest.raises(NoResultError, match="ast-test does not read text"):
+            inspect_model(zoo.build_model("ast-test"), {"mine": sentences()}, progress=False)
 
     def test_nan_is_refused_with_the_data_that_it_is_of(self) -> None:
         model = zoo.build_model("mini-test")

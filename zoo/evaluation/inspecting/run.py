@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.arguments import checked, flag, mapping, model_or_path, optional, text, whole
-from zoo.errors import MissingPackError
+from zoo.errors import MissingPackError, NoResultError
 from zoo.evaluation.inspecting.changes import CHANGES
 from zoo.evaluation.inspecting.embedding import Embedding
 from zoo.evaluation.inspecting.inspection import Inspection
 from zoo.evaluation.inspecting.material import LENGTHS, PHOTOS, Material, Sample, own, packaged, sample_of
 from zoo.evaluation.inspecting.robustness import by_length, languages, paraphrases, robustness, work
-from zoo.evaluation.inspecting.sides import embed_sample, readable
+from zoo.evaluation.inspecting.sides import embed_sample, readable, several
 from zoo.evaluation.inspecting.space import plane, space_figures, spread
 from zoo.evaluation.results import Result, rounded, today
 from zoo.loading import load_model
@@ -55,7 +55,7 @@ def inspect_model(
 
     Raises:
         TokenVectorsError: the model has a vector for every token. MissingPackError: there are no pairs, and no data pack.
-        NonFiniteEmbeddingError: it gives NaN, infinite or zero vectors. Besides what `load_model` raises.
+        NoResultError: it reads nothing of the data. NonFiniteEmbeddingError: it gives NaN, infinite or zero vectors. Besides what `load_model` raises.
     """
     model = model if hasattr(model, "spec") else load_model(model)  # type: ignore[assignment]
     need_one_vector(model.spec, "an inspection")
@@ -91,6 +91,9 @@ def _measured(model: "Embedder", material: Material, limit: int, changed: int, p
         figures += by_length(embedding, material, limit)
     for what, (count, of, reason) in embedding.failed.items():
         left_out[what] = f"{count:,} of {of:,} could not be embedded; the first: {reason}"
+    if not figures:
+        why = "; ".join(f"{what}: {reason}" for what, reason in left_out.items())
+        raise NoResultError(f"nothing of {model.spec.name} can be measured on this data: {why}")
     drawn = [(plane(sample), spread(sample)) for sample in samples]
     return Inspection(
         model.spec.name,
@@ -110,7 +113,7 @@ def _unread(model: "Embedder") -> dict[str, str]:
         if kind not in model.spec.modalities:
             names = list(dict.fromkeys(change.name for change in CHANGES if change.kind == kind))
             names += ["paraphrases", "languages", "similarity by length"] if kind == "text" else []
-            found[", ".join(names)] = f"{model.spec.name} does not read {kind}s"
+            found[", ".join(names)] = f"{model.spec.name} does not read {several(kind)}"
     return found
 
 

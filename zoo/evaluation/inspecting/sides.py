@@ -101,7 +101,9 @@ def embed_sample(embedding: Embedding, sample: Sample, left_out: dict[str, str])
     sides: list[Side | None] = []
     for place, items in enumerate((sample.queries, sample.targets)):
         if not _reads(embedding.model, items[0]):
-            left_out[f"{sample.name}, {names[place]}"] = f"{embedding.model.spec.name} does not read {kinds[place]}"
+            left_out[f"{sample.name}, {names[place]}"] = (
+                f"{embedding.model.spec.name} does not read {several(kinds[place])}"
+            )
             sides.append(None)
             continue
         contents, first = np.unique(numbers[place], return_index=True)
@@ -140,6 +142,11 @@ def _some(side: Side, there: Tensor) -> Side:
     places = there.nonzero()[:, 0].tolist()
     items = [side.items[place] for place in places]
     return Side(side.name, side.kind, side.role, side.other, items, side.contents[places], side.vectors[places])
+
+
+def several(kind: str) -> str:
+    """A kind as what a model reads many of."""
+    return kind if kind in ("text", "audio", "mixed") else f"{kind}s"
 
 
 def _kind(items: Iterable[Item]) -> str:
