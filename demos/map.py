@@ -59,6 +59,7 @@ def project(vectors: "np.ndarray", method: str = "PCA", seed: int = 0) -> tuple[
         if too_few:
             note = f"{method} needs at least {SMALLEST_FOR_NEIGHBOURS} images, so this is PCA. " + note
         return _to_unit(points), note
+    # scikit-learn refuses a perplexity that is not below the number of points; 15 is UMAP's own default.
     neighbours = min(15, len(vectors) // 3)
     if method == "t-SNE":
         from sklearn.manifold import TSNE
@@ -76,11 +77,13 @@ def _pca(vectors: "np.ndarray") -> tuple["np.ndarray", float]:
     import numpy as np
 
     centred = vectors - vectors.mean(0)
+    # X = U S Vᵀ: the rows of U S are the points on the principal axes, without forming the covariance.
     left, strength, _ = np.linalg.svd(centred, full_matrices=False)
     axes = min(2, len(strength))
     points = np.zeros((len(vectors), 2))
     points[:, :axes] = left[:, :axes] * strength[:axes]
     total = np.square(strength).sum()
+    # Squared singular values are the variances along the axes, but for one factor.
     return points, float(np.square(strength[:axes]).sum() / total) if total > 0 else 1.0
 
 
@@ -101,6 +104,7 @@ def lay_out(points: "np.ndarray", size: tuple[int, int] = SIZE) -> tuple["np.nda
     side = int(np.clip((0.38 * width * height / count) ** 0.5, 18, 110))
     margin = side / 2 + 4
     room = np.array([width, height]) - 2 * margin
+    # Pixels count from the top, points from the bottom: y turns round.
     centres = margin + points * [1, -1] * room + [0, room[1]]
     # A tiny fixed push breaks ties between equal points.
     centres = centres + np.random.default_rng(0).uniform(-0.5, 0.5, centres.shape)
@@ -115,7 +119,9 @@ def lay_out(points: "np.ndarray", size: tuple[int, int] = SIZE) -> tuple["np.nda
         overlap = reach - np.abs(gap)
         # Push along the axis with the smaller overlap: the shortest way out.
         shorter = overlap[:, :1] < overlap[:, 1:]
+        # 0.3 of the overlap each, less than the half that would part two: several neighbours push at once.
         push = 0.3 * np.sign(gap) * overlap * np.concatenate([shorter, ~shorter], 1)
+        # add.at, not +=: a thumbnail that overlaps several comes several times in `first`.
         np.add.at(centres, first, push)
         np.add.at(centres, second, -push)
         centres = np.clip(centres, margin, margin + room)

@@ -220,6 +220,7 @@ def embed_dataset(
     folder.create()
     if folder.is_empty():
         mark(folder.path)
+    # From here on one process: the plan is made of the shards that are there.
     with folder.locked():
         fingerprint = embedder.fingerprint(dim=dim, regions="regions" in data.kind, **asked) | by
         facts = {"fingerprint": fingerprint, "precision": precision}

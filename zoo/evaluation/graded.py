@@ -127,12 +127,14 @@ def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # Centred first: E[x²] - E[x]² of large ranks would lose its digits.
     x, y = x - x.mean(), y - y.mean()
     return np.stack([x, y, x * x, y * y, x * y], axis=1)
 
 
 def _correlation(means: np.ndarray) -> np.ndarray:
     x, y, xx, yy, xy = means.T
+    # r = (E[xy] - E[x] E[y]) / √(Var x · Var y), from means alone, so that a resample is one product of matrices.
     spread = np.sqrt(np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0))
     return np.divide(xy - x * y, spread, out=np.zeros_like(xy), where=spread > 0)
 
@@ -140,4 +142,5 @@ def _correlation(means: np.ndarray) -> np.ndarray:
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1, the mean of them where values are equal."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    # A value that stands n times up to rank R has the mean of R - n + 1 … R, which is R - (n - 1) / 2.
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

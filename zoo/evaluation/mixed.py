@@ -124,6 +124,7 @@ def _of_kind(vectors: Vectors, relations: Sequence[Relation], scales: Scales) ->
     found: dict[str, list[Any]] = {"plain": [], "calibrated": [], "right": []}
     for rows in row_blocks(len(asking), len(kinds)):
         scores, right = _block(vectors.model, sides, parts, rows)
+        # (b,): queries with right answers of more than one kind; the others say nothing of mixing.
         several = torch.stack([right[:, own].any(1) for own in columns.values()]).sum(0) > 1
         scores, right = scores[several], right[several]
         found["plain"].append(ranked(scores, right, kinds))
@@ -167,6 +168,7 @@ def ranked(scores: Tensor, right: Tensor, kinds: Sequence[str], k: int = K) -> R
     for kind, own in columns.items():
         share = own[first].double().mean(1)
         shares[kind] = share.numpy()
+        # Half the sum of absolute differences: the total variation distance of the two mixtures of kinds.
         apart += (share - right[:, own].sum(1).double() / counts).abs() / 2
     recall = recalls(places, counts, k).double().numpy()
     return Ranked(recall, ndcg(places, counts).numpy(), shares, apart.numpy())

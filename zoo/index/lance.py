@@ -187,6 +187,7 @@ class LanceIndex(Store):
         if ids is not None:
             if not ids:
                 return 0
+            # SQL's own escape of a quote is two of them.
             quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids)
             return self._table.delete(f"id IN ({quoted})").num_deleted_rows
         return self._filtered(lambda table: table.delete(self._sql(where)).num_deleted_rows, where)

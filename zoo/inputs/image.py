@@ -137,6 +137,7 @@ def _turbo_jpeg(data: bytes, image: "Image.Image") -> "np.ndarray | None":
 
 
 def _upright(pixels: "np.ndarray", orientation: int) -> "np.ndarray":
+    # EXIF: 5 to 8 are the transposed ones; 3, 4, 7, 8 are upside down, 2, 3, 6, 7 mirrored. Transposed first.
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -210,6 +211,7 @@ def _from_array(array: Any) -> "np.ndarray":
         return np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] == 4:
         # In integers, rounded: no float copy of a large image.
+        # c · a + 255 · (255 - a) + 127 is at most 255² + 127 = 65,152, which 16 bits hold.
         colour, alpha = pixels[:, :, :3].astype(np.uint16), pixels[:, :, 3:].astype(np.uint16)
         return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     pixels = np.ascontiguousarray(pixels)
@@ -238,6 +240,7 @@ def _eight_bits(pixels: "np.ndarray", name: str) -> "np.ndarray":
     if pixels.dtype.kind == "f":
         ranges = (1.0, 255.0, 65535.0)
     else:
+        # uint16 is 0..65535 whatever it holds: a dark image must not be taken for one of 8 bits.
         ranges = (65535.0,) if pixels.dtype.itemsize == 2 and pixels.dtype.kind == "u" else (255.0, 65535.0)
     top = next((limit for limit in ranges if high <= limit), None)
     if top is None:

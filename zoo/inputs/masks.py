@@ -80,7 +80,9 @@ class RunLengths:
         import numpy as np
 
         bits = np.asarray(bits).astype(bool)
+        # Column by column, as COCO counts (MATLAB's order).
         flat = bits.ravel(order="F")
+        # prepend=False: counts begin outside, so a mask that begins inside has a first count of 0.
         edges = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1]))
         return cls(*bits.shape, tuple(np.diff(edges, prepend=0).tolist()))
 
@@ -109,10 +111,12 @@ class RunLengths:
         """The counts as COCO's compressed text: from the fourth on the difference to that before the last, five bits a letter."""
         letters = []
         for place, count in enumerate(self.counts):
+            # Runs of neighbouring columns are alike, so differences are small and take few letters.
             left = count - self.counts[place - 2] if place > 2 else count
             while True:
                 bits, left = left & 31, left >> 5
                 last = left == (-1 if bits & 16 else 0)
+                # From "0" on, printable: bit 32 says that another letter of this number follows.
                 letters.append(chr(48 + bits + (0 if last else 32)))
                 if last:
                     break

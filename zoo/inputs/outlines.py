@@ -45,6 +45,7 @@ def outlined(pixels: "np.ndarray", regions: Sequence[Region], side: int = 512) -
                 ring = 3 * line + thick / 2
                 draw.ellipse((x - ring, y - ring, x + ring, y + ring), outline=colour, width=thick)
             elif isinstance(region, Polygon):
+                # Two corners more than the outline: closed, and with a joint where it closes.
                 draw.line([*places, *places[:4]], fill=colour, width=thick, joint="curve")
             elif isinstance(region, Box):
                 x0, y0, x1, y1 = places

@@ -74,6 +74,8 @@ def resampled(blocks: Iterator["np.ndarray"], source_rate: int, segment: Segment
         blocks: float32 `(n,)` at `source_rate`, one after the other from `segment.first_second` on.
     """
     left = math.inf if segment.samples is None else segment.samples
+    # Decoding began at a whole second, where both rates have a sample; what lies before the
+    # segment is dropped afterwards.
     skip = round(segment.start * segment.rate) - segment.first_second * segment.rate
     given = 0
     for block in _at_rate(_up_to(blocks, source_rate, segment), source_rate, segment.rate):
@@ -110,6 +112,7 @@ def _at_rate(blocks: Iterator["np.ndarray"], source_rate: int, rate: int) -> Ite
         return
     import soxr
 
+    # One stream for all blocks: resampled apart, each would begin and end with the filter's edge.
     stream = soxr.ResampleStream(source_rate, rate, 1, dtype="float32", quality=QUALITY)
     for block in blocks:
         yield stream.resample_chunk(np.ascontiguousarray(block))

@@ -88,6 +88,7 @@ class Choice:
                 f"{name} ends at {last:.3f} s, and a segment from {self.start:g} s was asked for", what=name
             )
         end = self.start + self.seconds if self.seconds else math.inf
+        # Times are floats: a frame at 1.9999999 s begins a segment from 2 s.
         first, stop = np.searchsorted(seconds, [self.start - _CLOSE, end - _CLOSE])
         return np.arange(first, stop) if first < stop else np.array([max(first - 1, 0)])
 
@@ -106,6 +107,7 @@ def frame_indices(total: int, frames: int, fps: float = 0.0, rate: float = 0.0) 
     import numpy as np
 
     if fps and rate:
+        # Even, as there: models of this family make one patch of two frames.
         count = int(min(max(total / rate * fps, 4), frames - frames % 2, total)) // 2 * 2
         return np.linspace(0, total - 1, count or 1).round().astype(np.int64)
     return np.linspace(0, total - 1, min(frames, total)).astype(np.int64)

@@ -56,6 +56,7 @@ def is_silent(source: Any) -> bool:
             return True
         if not is_silence(audio.samples):
             return False
+        # It ended within this stretch, and nothing was heard.
         if audio.seconds < seconds:
             return True
         start, seconds = start + seconds, _NEXT

@@ -267,6 +267,7 @@ def said_of(facts: dict[str, Any], content: bytearray, choice: Choice, bounds: B
     whole = all(isinstance(value, int) and 0 < value < 2**40 for value in (total, height, width))
     if not whole or not isinstance(fps, float | int) or not 0 <= fps < math.inf:
         raise ConfinedError("gave no facts of a video", "lied")
+    # Two arrays of 8 bytes a frame: numbers, then times.
     count = len(content) // 16
     indices, seconds = np.frombuffer(content[: 8 * count], np.int64), np.frombuffer(content[8 * count :], np.float64)
     rising = (np.diff(indices) > 0).all() and 0 < count <= choice.frames and 0 <= indices[0] <= indices[-1] < total

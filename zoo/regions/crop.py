@@ -63,6 +63,8 @@ class MaskedCrop(RegionRule):
 
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         middle = (rows[0] + rows[-1] + 1) / 2, (columns[0] + columns[-1] + 1) / 2
+        # Around the middle of the box, also at the image's border: the region stands in the middle of
+        # the crop wherever it is.
         sides = [max(1, round(self.scale * (line[-1] + 1 - line[0]))) for line in (rows, columns)]
         height, width = [max(sides)] * 2 if self.square else sides
         top, left = round(middle[0] - height / 2), round(middle[1] - width / 2)
@@ -92,5 +94,6 @@ def _bounded(whole: Upright, mask: "np.ndarray") -> "tuple[np.ndarray, np.ndarra
 
     smaller = whole.once("reduced", lambda: np.asarray(Image.fromarray(whole.pixels).reduce(step)))
     for axis in (0, 1):
+        # A reduced pixel is meant where any of its pixels was: by a majority a thin region would vanish.
         mask = np.logical_or.reduceat(mask, range(0, mask.shape[axis], step), axis=axis)
     return smaller, mask

@@ -83,6 +83,7 @@ class DenseHd(SharedImage, RegionRule):
     def scaled(self, size: tuple[int, int], own: tuple[int, int]) -> tuple[int, int]:
         """Height and width of an image of this size in pixels, once scaled; `own`: of the tower's."""
         sides = [side / mine for side, mine in zip(size, own, strict=True)]
+        # Both limits hold: a panorama is bound by its long side, a square by its short one.
         ratio = min(self.long / max(sides), self.short / min(sides))
         return max(1, int(ratio * size[0] + 0.5)), max(1, int(ratio * size[1] + 0.5))
 
@@ -124,15 +125,18 @@ class DenseHd(SharedImage, RegionRule):
     def of_one(self, stage: "LastStage", inputs: Tensor, tiles: tuple[int, int], masks: Tensor) -> Tensor:
         """Vectors of one image's regions, by its inputs as of `_inputs`, normalised."""
         tokens, prefix, grid = stage.states(inputs)
+        # (inputs, prefix + cells, V): the values of the last attention, or the states
+        # themselves where a head pools them.
         values = tokens if stage.attention is None else stage.attention.values(tokens)
-        values = joined(values[:, prefix:], grid, tiles, self.share(stage)).float()
-        weights = weights_of(masks, (tiles[0] * grid[0], tiles[1] * grid[1]))
+        values = joined(values[:, prefix:], grid, tiles, self.share(stage)).float()  # (cells, V)
+        weights = weights_of(masks, (tiles[0] * grid[0], tiles[1] * grid[1]))  # (regions, cells)
         alike = F.normalize(values, dim=-1)
         weights = local(alike, weights, self.threshold)
         if (
             stage.attention is not None
         ):  # the sum, no mean, of values of unit length, as the authors' code has it for CLIP
             return stage.attention.vector((weights @ alike).to(tokens.dtype))
+        # p=1: the kept cells' weights sum to 1, so this is their mean.
         means = F.normalize((weights > 0).float(), p=1, dim=-1) @ values
         # As many equal tokens as stand before a patch, and it: their mean, and any attention over them, is that token.
         return stage.vector(means.to(tokens.dtype)[:, None].expand(-1, prefix + 1, -1))
@@ -158,8 +162,10 @@ def joined(states: Tensor, grid: tuple[int, int], tiles: tuple[int, int], share:
         states: `(inputs, height * width, W)`, the whole image's first where it has a share, then the tiles'. grid: height and width of
             each in cells.
     """
+    # (inputs, W, height, width).
     maps = states.transpose(1, 2).unflatten(2, grid)
     size = tiles[0] * grid[0], tiles[1] * grid[1]
+    # (rows, columns, W, h, w) → (W, rows, h, columns, w) → (W, rows · h, columns · w): tile by tile in its place.
     parts = maps[-tiles[0] * tiles[1] :].unflatten(0, tiles).permute(2, 0, 3, 1, 4).reshape(-1, *size)
     if share:
         parts = parts + share * F.interpolate(maps[:1], size, mode="bilinear")[0]
@@ -191,6 +197,9 @@ def local(alike: Tensor, weights: Tensor, threshold: float) -> Tensor:
         alike: the cells' states of unit length `(cells, W)`, whose products are similarities. threshold: as of `DenseHd`.
     """
     inside = weights > 0
+    # Means (regions, W) of the cells inside and of those outside.
     own, rest = (F.normalize(cells.float(), p=1, dim=-1) @ alike for cells in (inside, ~inside))
+    # A cell's mean similarity to the region less that to the rest: near 0 for patches that look
+    # like the image all over.
     kept = inside & ((own - rest) @ alike.T >= threshold)
     return weights * torch.where(kept.any(1, keepdim=True), kept, inside)

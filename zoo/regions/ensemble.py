@@ -60,6 +60,7 @@ class Ensemble(RegionRule):
 
     def forward(self, tower: "Tower", batch: "Batch", layers: Sequence[int] = ()) -> "Tensor":
         vectors = tower(batch, layers) if layers else tower(batch)
+        # `collate` put the crops of a region side by side: (regions · fills, dim) → (regions, fills, dim).
         return vectors.unflatten(0, (-1, len(self.fills))).mean(1)
 
     def config(self) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class Service:
         too_large = RequestError(413, "body_too_large", f"the body has more than {limit:,} bytes; send fewer items")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise RequestError(415, "unsupported_encoding", "compressed bodies are not read")
+        # Before anything is read; a client may lie or send none, so the pieces are counted too.
         if int(request.headers.get("content-length") or 0) > limit:
             raise too_large
         async for piece in request.stream():
@@ -184,6 +185,7 @@ class Service:
     async def _answer(self, request: EmbeddingRequest, items: list[Item], done: Embedded) -> Response:
         vectors = done.vectors
         if request.dimensions < vectors.shape[1]:
+            # Whole vectors come from the batcher, so requests of any length share its batches; each is cut here.
             vectors = cut(vectors, request.dimensions, self.model.spec.similarity)
         usage = {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
         arguments = (vectors, request, self.names[0], usage, done.silent)

@@ -178,6 +178,8 @@ class Batcher:
             items = job.items[indices.start : indices.stop]
             job.next = indices.stop
             if job.next < len(job.items):
+                # At the back of the line: a request of thousands of items gives way to one of
+                # one item after each chunk.
                 self._jobs.append(job)
         reads: list[_Read] = []
         settled: list[_Settled] = []
@@ -193,6 +195,7 @@ class Batcher:
                 LOG.exception("item %d of a request could not be read", index)
                 settled.append(_Settled(job, index, error))
         with self._changed:
+            # Read items are decoded images: without a limit a slow model would fill the memory with them.
             while reads and self._cost >= _READ_AHEAD and not job.done.done():
                 self._changed.wait()
             if job.done.done():
@@ -268,6 +271,7 @@ class Batcher:
             while self._unread and self._cost < 1:
                 if not self._changed.wait(max(0.0, until - time.monotonic())):
                     break
+            # At least one, however costly it is: an item above the budget would wait for ever.
             taken, cost = [], 0.0
             while self._ready and (not taken or cost + self._ready[0].cost <= _BUDGETS):
                 taken.append(self._ready.popleft())
@@ -299,9 +303,11 @@ class Batcher:
             self._settle([_Settled(wanted[0].job, wanted[0].index, error)])
             return
         seconds = time.perf_counter() - start
+        # A running mean over the last few batches, for Retry-After alone.
         self._rate = 0.8 * self._rate + 0.2 * len(wanted) / max(seconds, 1e-6)
         self.metrics.batch_items.observe(len(wanted))
         self.metrics.batch_seconds.observe(seconds)
+        # NaN is found here: in JSON it would be no JSON, and in an index it would rank silently wrong.
         good = usable(vectors, self.model.spec.similarity).tolist()
         settled = []
         for entry, vector, ok in zip(wanted, vectors, good, strict=True):
@@ -322,6 +328,8 @@ class Batcher:
             for job, index, error, tokens in settled:
                 job.left -= 1
                 job.tokens += tokens
+                # The error of the first bad item, whichever thread found one first: the same
+                # request has the same answer.
                 if error is not None and index < job.error_at:
                     job.error, job.error_at = error, index
                 if job.left == 0:

@@ -312,6 +312,7 @@ def _media(value: Any, where: str, modality: str, allow_urls: bool) -> "bytes | 
 
 def _decoded(data: Any, where: str) -> bytes:
     try:
+        # validate: without it letters that are no base64 are passed over, and other bytes would be embedded.
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
         raise bad_field(where, f"its base64 cannot be read: {error}", "invalid-base64") from error
@@ -361,6 +362,7 @@ def answer(
     vectors: "Tensor", request: EmbeddingRequest, model: str, usage: Mapping[str, int], silent: Sequence[int] = ()
 ) -> bytes:
     """OpenAI's list of embeddings as JSON; `vectors` `(n, dimensions)` float32. What is silence is said in `warnings`."""
+    # Little-endian, whatever this machine is: OpenAI's clients read base64 so.
     rows = vectors.numpy().astype("<f4")
     if request.base64:
         shown = [f'"{base64.b64encode(row.tobytes()).decode()}"' for row in rows]

@@ -78,6 +78,7 @@ def _singular_values(vectors: Tensor) -> Tensor:
     """Those of the unit vectors without their mean that are not rounding errors."""
     x = directions(vectors)
     sigma = torch.linalg.svdvals(x - x.mean(0))
+    # Unit vectors: singular values are at most √n, and what float64 leaves of zero is 1e-16 times that.
     return sigma[sigma > 1e-10 * len(x) ** 0.5]
 
 
@@ -109,6 +110,7 @@ def _ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     x, y = x - middle, y - level
     n, dim = x.shape
     if n < dim:
+        # Xᵀ (X Xᵀ + λI)⁻¹ y = (Xᵀ X + λI)⁻¹ Xᵀ y: n × n in place of dim × dim.
         weights = x.T @ torch.linalg.solve(x @ x.T + RIDGE * torch.eye(n, dtype=x.dtype), y)
     else:
         weights = torch.linalg.solve(x.T @ x + RIDGE * torch.eye(dim, dtype=x.dtype), x.T @ y)
