@@ -111,6 +111,7 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
     also = [name for pattern in lora.also for name in select(model, pattern)]
     targets = _targets(model, lora)
     parameters = dict(model.named_parameters())
+    # All first, then what learns: a parameter that nobody names must not learn by accident.
     model.requires_grad_(False)
     for position, names in targets.items():
         backbone = backbone_of(model.towers[position])
@@ -270,6 +271,7 @@ def save_adapter(model: Embedder, folder: str | Path, base: str | None = None, r
         config = backbone.peft_config[NAME]
         config.base_model_name_or_path = base or model.spec.source or model.spec.hub_id or model.spec.name
         config.revision = revision or model.spec.revision
+        # peft's own convention for a saved adapter: who loads it gets it frozen.
         config.inference_mode = True
         _make_way(folder, part, (CONFIG, WEIGHTS))
         config.save_pretrained(folder / part)

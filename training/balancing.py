@@ -11,9 +11,11 @@ def sinkhorn(cost: np.ndarray, *, entropy: float = 0.05, rounds: int = 200) -> n
     Its rows add up to 1/n and its columns to 1/m, rows exactly.
     """
     count, other = cost.shape
+    # In logarithms: exp(-cost / 0.05) of two opposite vectors is e^-40, and products of many such vanish.
     scaled = -cost / entropy
     rows, columns = np.zeros(count), np.zeros(other)
     for _ in range(rounds):
+        # Each round scales all columns to the mass 1/m, then all rows to 1/n; the rows come last, and are exact.
         columns = -np.log(other) - _log_sum(scaled + rows[:, None], 0)
         rows = -np.log(count) - _log_sum(scaled + columns[None], 1)
     return np.exp(scaled + rows[:, None] + columns[None])
@@ -46,6 +48,7 @@ def balance_weights(
     centres = [_centres(vectors, clusters, seed) for vectors in train]
     wanted = [_centres(vectors, clusters, seed) for vectors in validation]
     scores = np.array([np.mean([_agreement(own, other, entropy) for other in wanted]) for own in centres])
+    # Softmax; less the maximum, so that no exponential overflows.
     weights = np.exp((scores - scores.max()) / temperature)
     return weights / weights.sum()
 
@@ -56,6 +59,7 @@ def _agreement(a: np.ndarray, b: np.ndarray, entropy: float) -> float:
 
 
 def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
+    # log Σ e^x = max + log Σ e^(x - max): no exponential overflows.
     top = values.max(axis, keepdims=True)
     return np.log(np.exp(values - top).sum(axis)) + np.squeeze(top, axis)
 

@@ -204,11 +204,13 @@ def _fill(
     """
     rank, processes = world()
     for side, prefix in enumerate(prefixes):
+        # Every `processes`-th row: no process waits for one that got all the long items of a sorted table.
         items = _items(pairs, range(rank, len(pairs), processes), side, of or model, position)
         fill_cache(model, items, cache, prompt=prefix, progress=progress if rank == 0 else False)
         if views is not None:
             items = _items(pairs, range(rank, len(pairs), processes), side, of or model, position)
             fill_views(cache, model, items, prefix, views, progress=progress and rank == 0)
+    # All shares are on disk before any process reads the whole.
     wait_for_all()
     cache.refresh()
 

@@ -53,6 +53,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
             f"no room for a checkpoint in {folder} ({free:,} bytes free): {error}; {kept}. Make room and go on with --resume"
         ) from error
     remove_checkpoint(target)
+    # Renamed when whole and synced: whatever is called step-… was finished.
     temporary.rename(target)
     sync(folder)
     if keep is not None:
@@ -97,6 +98,7 @@ def _write(temporary: Path, state: dict[str, Any]) -> None:
     (temporary / STATE).write_text(json.dumps(plain), encoding="utf-8")
     names = (TENSORS, STATE)
     facts = {n: {"bytes": (temporary / n).stat().st_size, "sha256": _sha256(temporary / n)} for n in names}
+    # Last: a folder with DONE has all that DONE names.
     (temporary / DONE).write_text(json.dumps(facts), encoding="utf-8")
     for name in (*names, DONE):
         sync(temporary / name)

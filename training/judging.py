@@ -64,6 +64,8 @@ def plan(recipe: Recipe, count: int, *, partly: bool = False, processes: int = 1
     pairs = min(count, _MOST_PAIRS)
     if recipe.evaluate_every is not None or recipe.evaluate_minutes is not None or not count:
         return Plan(recipe.evaluate_every or 0, pairs)
+    # In forward passes of one item, the unit that an evaluation costs too: counts alone, no clock, so any
+    # machine plans the same.
     work = (_PASSES_IN_PART if partly else _PASSES) * recipe.batch_size / processes * recipe.steps
     pairs = min(pairs, max(FEWEST, math.floor(_SHARE * work / (1 + _WANTED))))
     times = min(_MOST, recipe.steps, math.floor(_SHARE * work / pairs) - 1)

@@ -95,6 +95,8 @@ class VectorCache:
             keys = np.concatenate([np.empty((0, 2), "<u8"), *(part.read_keys() for part in self._parts)])
             parts = np.repeat(np.arange(len(self._parts)), [part.rows for part in self._parts])
             rows = np.concatenate([np.empty(0, np.int64), *(np.arange(part.rows) for part in self._parts)])
+            # By the first half alone: of 2^64 values two digests share one next to never, and then the
+            # later one is computed anew.
             order = np.argsort(keys[:, 0], kind="stable")
             self._keys, self._where = np.asfortranarray(keys[order]), np.stack([parts, rows], 1)[order]
             self._recent: dict[bytes, tuple[int, int]] = {}
@@ -190,6 +192,7 @@ class _Part:
         self._mapped: np.ndarray | None = None
         place = Place.of(folder)
         sizes = [_size(place / path.name) for path in (self._keys, self._vectors)]
+        # What a kill cut off counts for nothing: whole records that both files have.
         self.rows = min(sizes[0] // KEY_BYTES, sizes[1] // (dim * dtype.itemsize))
 
     def read_keys(self) -> np.ndarray:
@@ -207,6 +210,8 @@ class _Part:
     def append(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         size = self.dim * self.dtype.itemsize
         try:
+            # Vectors before keys: after a kill in between there are vectors without keys, which nobody sees and the
+            # next append overwrites.
             _write(self._vectors, self.rows * size, vectors.tobytes())
             _write(self._keys, self.rows * KEY_BYTES, b"".join(keys))
         except OSError as error:
@@ -279,6 +284,7 @@ def tower_fingerprint(model: Embedder, towers: Iterable[int]) -> dict[str, Any]:
         digest.update(json.dumps(facts, sort_keys=True).encode())
         for name, tensor in sorted(tower.state_dict().items()):
             values = tensor.detach().flatten()
+            # Some 64 values of each tensor are enough: a step of training changes nearly all of them.
             sample = values[:: max(1, len(values) // 64)].double().cpu().numpy().tobytes()
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + sample)
     facts = {"model": model.spec.name, "revision": model.spec.revision, "towers": digest.hexdigest()[:16]}

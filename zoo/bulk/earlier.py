@@ -157,6 +157,7 @@ class Earlier:
 
         folder.remove([target.generation], kept=True)  # of a run that was stopped here
         bad = [one for shard in shards for one in shard.bad]
+        # Ids of today's inputs, and of those that are bad for good: whatever had such an id before is replaced.
         there = np.concatenate([id_keys(shards), _keys([one for one in bad if one.reason not in _AWAY])])
         gone = ~self._live.taken & ~np.isin(self._live.ids, there)
         unread = tuple(one.id for one in bad if one.reason in _UNREAD)

@@ -148,6 +148,7 @@ class Job:
         Raises:
             TooManyBadItemsError: after saving, if this input was one too many.
         """
+        # A shard is one stretch of the source, so that two numbers say which inputs are in it.
         if self._draft is not None and self._draft.stop != outcome.position:
             self.flush()  # the next inputs are in a shard already
         if self._draft is None:

@@ -194,6 +194,7 @@ class DocumentTower(nn.Module):
             pages[owner].append(vector)
         if self.similarity == "maxsim":  # padding is zero, and left out
             return pad_sequence([torch.cat([v[v.abs().amax(-1) > 0] for v in some]) for some in pages], True)
+        # The mean of unit vectors is shorter than 1, the more the pages differ: made unit length again.
         return finished(torch.stack([torch.stack(some).mean(0) for some in pages]), self.similarity)
 
 
@@ -212,6 +213,7 @@ def _in_chunks(encoder: Encoder, reads: Sequence[DocumentRead]) -> Iterator[list
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="zoo-read")
     try:
         waiting = []
+        # One round more than there are chunks: the last one is still waiting when all have been submitted.
         for start in range(0, len(pages) + _AT_ONCE, _AT_ONCE):
             some = pages[start : start + _AT_ONCE]
             coming = [pool.submit(copy_context().run, encoder.prepare_item, page) for page in some]

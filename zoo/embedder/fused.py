@@ -154,6 +154,7 @@ def _embed(tower: nn.Module, batch: Batch) -> Tensor:
     others = torch.ones(len(fresh) + len(known), dtype=torch.bool, device=fresh.device)
     others[places] = False
     return (
+        # Both in their places of one tensor; known vectors come from disk and carry no gradient.
         torch.empty(len(others), known.shape[1], dtype=fresh.dtype, device=fresh.device)
         .index_copy(0, others.nonzero()[:, 0], fresh)
         .index_copy(0, places, known.to(fresh.dtype))
@@ -229,6 +230,7 @@ def disjoint(towers: Sequence[Tower]) -> list[dict[str, Tower]]:
     for some in _combined(towers):
         reads = [tower.encoder.modalities for tower in some]
         whole = frozenset().union(*reads)
+        # Disjoint where the sizes add up to that of the union.
         apart = sum(map(len, reads)) == len(whole)
         if apart and not any(whole <= tower.encoder.modalities for tower in towers):
             found.setdefault(whole, {part_name(tower): tower for tower in sorted(some, key=part_name)})

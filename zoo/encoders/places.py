@@ -49,8 +49,7 @@ INERT = {
     "tokenizer_class": "a name; it is looked up among transformers' own classes alone",
     **dict.fromkeys(("sudachi_dict_type", "subword_tokenizer_type", "word_tokenizer_type"), "one of a few words"),
 }
-# Texts and tokens, which may look like a path; nothing opens them.
-# Of these, what a config.json may not say either; what it says of timm is held by `zoo.encoders.config_checks`.
+# Of what is refused, what a config.json may not say either; what it says of timm is held by `zoo.encoders.config_checks`.
 REFUSED_OF_CONFIGS = (
     "audio_tokenizer",
     "backbone_kwargs",
@@ -59,6 +58,7 @@ REFUSED_OF_CONFIGS = (
     "transformers_weights",
     "use_pretrained_backbone",
 )
+# Texts and tokens, which may look like a path; nothing opens them.
 _TEXTS = re.compile(
     r"(_tokens?|_tokens_decoder|_template|_templates|_schema|_prefix|_suffix|prompts?|description|license)$"
 )

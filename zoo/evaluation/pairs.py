@@ -415,6 +415,7 @@ def relation_of(
         left = [asked[start:stop], *([] if spared is None else [spared[start:stop]])]
         columns = place[np.minimum(np.concatenate(left), len(place) - 1)]
         rows = np.tile(np.arange(stop - start), len(left))
+        # (row, column) as one number, so that membership is one look-up.
         keys = right.rows * len(ranked) + right.columns
         out = (columns >= 0) & ~np.isin(rows * len(ranked) + columns, keys)
         return right, Links.of(rows[out], columns[out])
@@ -455,6 +456,7 @@ def _graded(right: Links, places: np.ndarray, gains: np.ndarray, count: int) -> 
     """nDCG@10 of each query with gains (Järvelin & Kekäläinen, 2002), as trec_eval has it: the best order has the largest first."""
     order = np.lexsort((-gains, right.rows))
     rows = right.rows[order]
+    # Places 1, 2, … within each query, whose answers stand together, the largest gain first.
     ideal = 1 + np.arange(len(rows)) - np.searchsorted(rows, rows)
 
     def summed(rows: np.ndarray, places: np.ndarray, gains: np.ndarray) -> np.ndarray:
@@ -469,6 +471,7 @@ def _plane(left: Tensor, right: Tensor) -> np.ndarray:
     chosen = torch.linspace(0, len(left) - 1, min(len(left), _PLANE)).long()
     both = torch.cat([left[chosen], right[chosen]]).double()
     both = both - both.mean(0)
+    # The two right singular vectors of the centred points are their principal axes.
     axes = torch.linalg.svd(both, full_matrices=False).Vh[:2]
     points = (both @ axes.T).view(2, len(chosen), 2)
     if points[0, :, 0].mean() > 0:

@@ -107,6 +107,7 @@ def score_regions(
     truth = [caption for scene in scenes for caption in scene.captions]
     relevant = same(truth, captions)
     image = torch.tensor([number for number, scene in enumerate(scenes) for _ in scene.regions])
+    # (regions, captions): which captions are of the region's own image.
     here = torch.stack([same([*dict.fromkeys(scene.captions)], captions).any(0) for scene in scenes])[image]
     own = first_ranks(similarity.masked_fill(~here, -torch.inf), relevant) == 1
     ranks = first_ranks(similarity, relevant)
@@ -126,6 +127,8 @@ def over_images(values: np.ndarray, image: np.ndarray, *, resamples: int = 2000,
     Args:
         image: number of the image of each region `(regions,)`, from 0.
     """
+    # Of each image the sums and, last, how many regions: drawn together, a mean is sum over count of the drawn images.
+    # Regions of one image are alike, and drawn one by one the interval would be too narrow.
     sums = np.zeros((image.max() + 1, values.shape[1] + 1))
     np.add.at(sums, image, np.column_stack([values, np.ones(len(values))]))
     drawn = resampled_means(sums, resamples, seed)

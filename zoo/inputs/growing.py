@@ -87,8 +87,10 @@ def _lab(colours: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
     levels = colours / 255
+    # sRGB's own curve (IEC 61966-2-1), undone.
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     x, y, z = np.moveaxis(linear @ np.array(_XYZ).T, -1, 0)
+    # CIE 1976: 0.008856 is (6/29)³, below which the cube root gives way to a line.
     x, y, z = (np.where(v > 0.008856, np.cbrt(v), 7.787 * v + 16 / 116) for v in (x, y, z))
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
@@ -101,6 +103,7 @@ def _ways(colours: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     for axis in (1, 0):
         change = np.sqrt(np.square(np.diff(colours, axis=axis)).sum(-1))
         start = [(1, 0), (0, 0)] if axis == 0 else [(0, 0), (1, 0)]
+        # A running sum: what it costs from i to j along a line is |way[j] - way[i]|.
         found.append(np.pad(np.cumsum((change / _EDGE) ** _POWER + _STEP, axis=axis), start))
     return found[0], found[1]
 
@@ -113,6 +116,8 @@ def _spread(seeds: "np.ndarray", ways: "tuple[np.ndarray, np.ndarray]") -> "np.n
     for _ in range(_SWEEPS):
         before = cost
         for axis, way in ((1, ways[0]), (0, ways[1])):
+            # min over i ≤ j of cost[i] + way[j] - way[i]: way[j] comes out of the minimum, and
+            # the rest is a running one.
             cost = np.minimum.accumulate(cost - way, axis=axis) + way
             back = np.minimum.accumulate(np.flip(cost + way, axis), axis=axis)
             cost = np.flip(back, axis) - way
@@ -125,6 +130,7 @@ def _whole(region: "np.ndarray", seeds: "np.ndarray") -> "np.ndarray":
     """The parts of a region that hang together with the seeds, their holes filled."""
     import numpy as np
 
+    # What cannot be reached from the image's outside is a hole: the padding makes the outside one piece.
     padded = np.pad(~_reached(seeds, region | seeds), 1, constant_values=True)
     outside = np.zeros_like(padded)
     outside[0] = True
@@ -161,5 +167,6 @@ def _likeness(palette: "np.ndarray", region: "np.ndarray") -> "np.ndarray":
         max(0, rows[0] - tall // 2) : rows[-1] + 1 + tall // 2,
         max(0, columns[0] - wide // 2) : columns[-1] + 1 + wide // 2,
     ] = True
+    # One more of each colour: a colour that is nowhere has a share too, and the logarithm stays finite.
     inside, outside = (np.bincount(palette[part], minlength=256) + 1.0 for part in (region, around & ~region))
     return np.log((inside / inside.sum()) / (outside / outside.sum()))[palette].clip(-_MOST, _MOST)

@@ -129,6 +129,7 @@ class Answers:
         self.starts = np.cumsum(self.sizes) - self.sizes
         there = self.sizes > 0
         self.sets = np.full(len(there), -1)
+        # A row without a group is in a set of its query's content; numbers of groups come first, so the two never meet.
         self.sets[there] = np.where(group[there] >= 0, group[there], len(groups) + self.numbers[self.starts[there]])
         self._link()
 
@@ -193,6 +194,7 @@ class Answers:
         device = queries.device if isinstance(queries, Tensor) else "cpu"
         queries, targets = (torch.as_tensor(numbers).cpu().numpy() for numbers in (queries, targets))
         rows, asked = self._asked.of(queries)
+        # Numbers of this batch alone from here on, dense from 0: tables over them are as small as the batch.
         items, sets = np.unique(np.concatenate([queries, targets[targets >= 0]])), np.unique(asked)
         if self._held.count(sets) <= self._holding.count(items):  # either way finds the same: the shorter one
             members = self._held.of(sets)
@@ -291,6 +293,7 @@ class _Table:
     def part(self, numbers: Tensor, columns: Tensor) -> Tensor:
         """`(b, N)`: the union of the rows with each line's numbers `(b, G)`, at some columns."""
         unique, inverse = numbers.unique(return_inverse=True)
+        # Rows of a sparse matrix in compressed form: entries starts[i] to starts[i + 1] of `columns`.
         begin, counts = self.starts[unique], self.starts[unique + 1] - self.starts[unique]
         line = torch.arange(len(unique), device=numbers.device).repeat_interleave(counts)
         within = torch.arange(len(line), device=numbers.device) - (counts.cumsum(0) - counts)[line]

@@ -147,6 +147,7 @@ def _mono(samples: np.ndarray, axis: int, at: int, rate: int, name: str) -> np.n
 
 def _mean(channels: np.ndarray) -> np.ndarray:
     """`mean(0)` of float32 `(channels, n)`, to the bit; of the few channels that audio has some ten times as fast."""
+    # Below it numpy adds one after the other, as the loop does: the same bits, without its overhead.
     if len(channels) >= _PAIRED:
         return channels.mean(0, dtype=np.float32)
     if len(channels) == 1:

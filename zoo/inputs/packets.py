@@ -202,6 +202,8 @@ class Packets:
         shown = np.flatnonzero(np.frombuffer(self._shown, bool))
         ranks = np.argsort(places[shown], kind="stable")
         order = shown[ranks]
+        # Two frames at one time, or one far from its packet: times that no codec makes, so the frames are
+        # counted in another way.
         twice = (np.diff(places[order]) <= 0).any()
         return None if twice or (np.abs(ranks - np.arange(len(ranks))) > _REORDERED).any() else order
 
@@ -231,6 +233,7 @@ def completed(times: np.ndarray) -> np.ndarray | None:
         return times if known.all() else None
     if not known.all():
         places, (given,) = np.arange(len(times)), np.nonzero(known)
+        # The median step: one gap, or one wrong time, does not move it as it would the mean.
         steps = np.sort(np.diff(times[given]) / np.diff(given))
         step = steps[len(steps) // 2]
         filled = np.interp(places, given, times[given])

@@ -100,6 +100,7 @@ class Guess:
             return
         if _INTEGER.fullmatch(cell) and cell != "-0" and len(cell) < 400:
             self._see_whole(int(cell))
+        # Only what Python would write the same: 1.30 as a number would come back as 1.3, another text.
         elif _BROKEN.fullmatch(cell) and repr(float(cell)) == cell:
             self._kinds.add("0.5")
         else:
@@ -129,6 +130,7 @@ class Guess:
             return pa.int64()
         if self._kinds == {"bool"}:
             return pa.bool_()
+        # Whole numbers beside broken ones become doubles, which hold them exactly only up to 2**53.
         if self._kinds == {"0.5"} or (self._kinds == {"1", "0.5"} and self._exact):
             return pa.float64()
         return pa.string()

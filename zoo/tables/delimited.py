@@ -184,6 +184,8 @@ class CsvReader(RowReader):
         if self._width == 1:
             surely, maybe = False, len(inside) > _LONG
         else:
+            # All lines inside look like rows, and together they hold so many separators that a text would
+            # hardly do so by chance.
             surely = len(inside) * (self._width - 1) >= _SURE and set(inside) <= set(alike)
             maybe = bool(alike)
         if surely and self.told.separator is None:

@@ -63,6 +63,7 @@ class RowGroups:
         self._footers = [read_footer(path) for path in self.files]
         self.groups = [(f, g) for f, footer in enumerate(self._footers) for g in range(footer.num_row_groups)]
         counts = [self._footers[f].row_group(g).num_rows for f, g in self.groups]
+        # Rows up to the end of each group: a row's group is found by bisection.
         self.ends = np.cumsum(np.asarray(counts, dtype=np.int64))
         starts = np.concatenate([[0], np.cumsum([footer.num_rows for footer in self._footers])])
         self._file_starts = starts.astype(np.int64)
@@ -128,6 +129,7 @@ class RowGroups:
         with self._lock:
             sizes = {g: f.result().nbytes for g, f in self._kept.items() if f.done() and not f.exception()}
             total = sum(sizes.values())
+            # Oldest first, and never the last: one row group is kept even where it alone is over the budget.
             for group, size in list(sizes.items())[:-1]:
                 if total <= self.budget:
                     break

@@ -407,6 +407,7 @@ def read_headers(path: Path) -> ShardIndex:
         with Headers(path) as headers, tarfile.open(fileobj=headers, mode="r:") as tar:  # type: ignore[call-overload]
             end = 0
             for member in tar:
+                # Contents of a tar are filled up to whole blocks of 512 bytes.
                 end = member.offset_data + (-(-member.size // 512) * 512 if member.isreg() else 0)
                 match = _MEMBER.fullmatch(member.name) if member.isreg() else None
                 if match is None:
@@ -438,6 +439,7 @@ def read_headers(path: Path) -> ShardIndex:
         file.seek(end)
         if file.read(512).strip(b"\0"):  # tarfile takes a damaged header for the end
             raise TableError(f"{path}: damaged after byte {end:,} ({samples[-1][0] if samples else 'at its start'})")
+    # (2, samples, columns): offsets and sizes.
     places = np.full((2, len(samples), len(columns)), -1, dtype=np.int64)
     for row, (_, members) in enumerate(samples):
         for column, place in members.items():

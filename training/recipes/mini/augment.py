@@ -74,6 +74,7 @@ def _pixel_colours(image: Tensor) -> Tensor:
     chroma = value - low
     saturation = chroma / value.clamp(min=1e-6)
     red, green, blue = image
+    # The usual hexagon of hues: 0 to 6 around the circle, from which of the channels is the largest.
     hue = torch.where(
         value == red,
         (green - blue) / chroma.clamp(min=1e-6) % 6,
@@ -96,6 +97,7 @@ def repaint(images: Tensor, tints: Tensor) -> Tensor:
     if len(rows) == 0:
         return images
     palette = torch.tensor(list(COLOURS.values()))[tints[rows]][:, :, None, None]
+    # Shades: dark parts scale the colour, bright ones go from it to white, so that paper stays paper.
     light = images[rows].mean(1, keepdim=True)
     dark = palette * (0.45 + 1.1 * light)
     bright = torch.lerp(palette, torch.ones(()), (light - 0.5) * 2)
@@ -140,6 +142,7 @@ def _views(white: Tensor, size: int) -> Tensor:
     stretch, angle = _uniform(count, -0.2, 0.2).exp(), _uniform(count, -0.2, 0.2)
     mirror = torch.where(torch.rand(count) < torch.where(white, 0.2, 0.5), -1.0, 1.0)
     wide, tall = scale * stretch, scale / stretch
+    # As far as the view leaves room, and 0.06 at least: also one as large as the image is moved.
     shift = [(torch.rand(count) * 2 - 1) * (1 - extent).clamp(min=0.06) for extent in (wide, tall)]
     cos, sin = angle.cos(), angle.sin()
     across = torch.stack([wide * cos * mirror, -tall * sin, shift[0]], dim=1)

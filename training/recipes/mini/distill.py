@@ -146,6 +146,7 @@ def _sentences() -> list[str]:
 
 def principal_axes(vectors: Tensor, dim: int) -> Tensor:
     """The `(width, dim)` axes that keep most of the vectors' squared length. Not centred: cosines must survive."""
+    # eigh gives the smallest first, hence the flip.
     return torch.linalg.eigh(vectors.T @ vectors).eigenvectors.flip(1)[:, :dim]
 
 
@@ -168,11 +169,14 @@ def least_squares(ids: Sequence[Sequence[int]], targets: Tensor, rows: int, ridg
     residual = spread @ targets
     direction, energy = residual.clone(), residual.square().sum(0)
     for _ in range(_ITERATIONS):
+        # (MᵀM + λI) d without forming MᵀM: M is `means` (texts, rows), sparse.
         image = spread @ (means @ direction) + ridge * direction
+        # Columns that are solved already have energy 0, and would divide by 0.
         pace = energy / (direction * image).sum(0).clamp(min=1e-20)
         table += pace * direction
         residual -= pace * image
         fresh = residual.square().sum(0)
+        # Conjugate to all directions before it (Hestenes and Stiefel, 1952): each column has its own factor.
         direction = residual + fresh / energy.clamp(min=1e-20) * direction
         energy = fresh
     return table

@@ -31,6 +31,7 @@ def solve_second(head: Blend, image: Tower, text: Tower, data: ImageData, plan: 
             views = augment(data.stored[rows], plan.size)
             vectors.append(image.pooler(image.encoder({"pixels": views})))
             wanted.append(targets[rows])
+            # Rows of a group of n weigh n^-balance each: at 1 all groups count alike, at 0 all rows.
             weights.append(sizes[rows] ** -plan.balance)
     weight, bias = ridge_regression(torch.cat(vectors), torch.cat(wanted), torch.cat(weights), plan.ridge)
     head.second.project.weight.copy_(weight)
@@ -47,6 +48,7 @@ def ridge_regression(inputs: Tensor, targets: Tensor, weights: Tensor, ridge: fl
     Args:
         inputs: `(N, W)`. targets: `(N, D)`. weights: `(N,)`, scaled to a mean of one. ridge: added to the diagonal.
     """
+    # A column of ones: its weight is the bias. In double, since normal equations square the condition number.
     ones = F.pad(inputs.double(), (0, 1), value=1.0)
     scaled = ones * (weights / weights.mean()).double()[:, None]
     matrix = ones.T @ scaled + ridge * torch.eye(ones.shape[1], dtype=torch.float64)

@@ -139,6 +139,7 @@ def filled(embeds: "Tensor", places: "Tensor", states: "Sequence[Tensor]") -> "T
     import torch
 
     found = torch.cat(list(states)).to(embeds)
+    # masked_scatter fills the places row by row in their order: the states must come in the order of the placeholders.
     return embeds.masked_scatter(places[..., None].expand_as(embeds), found)
 
 

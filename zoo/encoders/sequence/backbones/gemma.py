@@ -63,6 +63,7 @@ class _EmbeddingGemma2(Backbone):
         places = {kind: ids == getattr(config, f"{kind}_token_id") for kind in features}
         text = ids
         for place in places.values():
+            # A placeholder's own embedding is never used: it is replaced below.
             text = text.masked_fill(place, config.text_config.pad_token_id)  # type: ignore[union-attr]
         embeds = model.get_input_embeddings()(text)  # type: ignore[operator]
         for kind, place in places.items():

@@ -42,6 +42,8 @@ class _Thinker(Backbone):
         )
         real = inputs["attention_mask"][0].bool()
         frames = int(real.sum())
+        # A convolution of stride 2 and a pooling of 2 over the frames, as the audio layers have them:
+        # 100 frames are 25 tokens.
         tokens = ((frames - 1) // 2 + 1 - 2) // 2 + 1
         if tokens < 1:
             raise ValueError(f"{len(samples)} samples are fewer than one token has")

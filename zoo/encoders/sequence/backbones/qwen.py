@@ -24,7 +24,10 @@ class _Qwen(Backbone):
         each = patches.split([frames * rows * columns for frames, rows, columns in grids])
         for some, (_, rows, columns) in zip(each, grids, strict=True):
             down, right = rows // merge, columns // merge
+            # (down, right, merge, merge, 3, frames, side, side): an image is the same frame several times over,
+            # so the first is all of it.
             pixels = some.view(down, right, merge, merge, 3, -1, side, side)[:, :, :, :, :, 0]
+            # → (3, down, merge, side, right, merge, side): rows of pixels, then columns.
             images.append(pixels.permute(4, 0, 2, 5, 1, 3, 6).reshape(3, rows * side, columns * side))
         return images
 
@@ -33,6 +36,7 @@ class _Qwen(Backbone):
 class _Qwen25(_Qwen):
     def video_times(self, processor: Any, total: int, fps: float, frames: int) -> dict[str, float]:
         """Seconds from one patch of frames to the next, by which its positions count."""
+        # One patch of a video spans `temporal_patch_size` frames of those that are read, evenly spread over all.
         return {"second_per_grid_ts": getattr(processor, "temporal_patch_size", 2) * total / fps / frames}
 
 
