@@ -30,10 +30,13 @@ def case(kind: str, queries: int, count: int, dim: int):
 
 
 @pytest.mark.parametrize("kind", ["any", "whole numbers", "all alike", "repeats", "nearly alike"])
-@pytest.mark.parametrize(("rows", "tile", "spare", "many"), [(1024, 4096, 22, 50), (7, 16, 0, 1000), (1024, 16, 3, 1)])
-def test_places_are_those_of_a_full_sort(kind, rows, tile, spare, many, monkeypatch):
+@pytest.mark.parametrize(
+    ("rows", "tile", "spare", "many", "strip"), [(1024, 4096, 22, 50, 256), (7, 16, 0, 1000, 4), (1024, 16, 3, 1, 8)]
+)
+def test_places_are_those_of_a_full_sort(kind, rows, tile, spare, many, strip, monkeypatch):
     torch.manual_seed(rows + tile)
-    for name, value in (("QUERIES", rows), ("TILE", tile), ("_SPARE", spare), ("_MANY", many)):
+    settings = {"QUERIES": rows, "TILE": tile, "_SPARE": spare, "_MANY": many, "_STRIP": strip}
+    for name, value in settings.items():
         monkeypatch.setattr(ranking, name, value)
     for queries, count, dim in ((1, 1, 3), (3, 9, 1), (20, 150, 8), (33, 300, 17)):
         asked, ranked, right, out = case(kind, queries, count, dim)

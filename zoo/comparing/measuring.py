@@ -238,7 +238,7 @@ def _embedded(
     for question in questions:
         try:
             if isinstance(question, PackQuestion):
-                sides.append(question.scores(model, one))
+                sides.append(question.scores(model, one, cache))
                 skipped.append(())
                 continue
             check_reads(model, question)

@@ -1,6 +1,6 @@
 """The data packs as questions: scored as `python -m zoo.evaluation` scores them, and kept row by row, so that models can be paired."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,16 +11,18 @@ from torch import Tensor
 
 from zoo.comparing.questions import Source, side_of
 from zoo.comparing.scoring import LEVEL, RESAMPLES, Scores
+from zoo.comparing.vectors import VectorCache, encoded
 from zoo.embedder.aiming import facing
 from zoo.errors import UnknownTaskError
 from zoo.evaluation.composed import FUSED, IMAGE, TEXT, composed_ranks
 from zoo.evaluation.metrics import Interval, drawn_rows, first_ranks, interval, percentiles, resampled_means, same
 from zoo.evaluation.packs import BENCHMARKS, IMAGE_TO_TEXT, KS, RETRIEVAL, TEXT_TO_IMAGE, ZERO_SHOT, Benchmark
 from zoo.evaluation.pairs import Ranking
-from zoo.evaluation.regions import IN_IMAGE, OWN, REGION_TO_TEXT, TEXT_TO_REGION, region_vectors, ways_of
+from zoo.evaluation.regions import IN_IMAGE, OWN, REGION_TO_TEXT, TEXT_TO_REGION, ways_of
 from zoo.evaluation.regions import KS as REGION_KS
 from zoo.evaluation.regions import TASK as REGION_TASK
 from zoo.inputs.item import Item
+from zoo.prompts import Role
 from zoo.spec import need_one_vector
 from zoo.tables.pack_files import COMPOSED, REGIONS, read_composed, read_pack
 from zoo.tables.pack_regions import CELLS, SCENES, Scene, read_scenes
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _BENCHMARKS = {benchmark.pack: benchmark for benchmark in BENCHMARKS}
 NAMES = (*_BENCHMARKS, COMPOSED, REGIONS)
 Rows = dict[str, np.ndarray]
+Vectors = Callable[..., Tensor]  # items, their role, and another model than the one that is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,16 +130,20 @@ class PackQuestion:
             offset += len(captions)
         return found
 
-    def scores(self, model: "Embedder", contender: "Contender") -> list[Scores]:
-        """The figures of a model.
+    def scores(self, model: "Embedder", contender: "Contender", cache: "VectorCache | None" = None) -> list[Scores]:
+        """The figures of a model; what it has embedded is kept.
 
         Raises:
             UnsupportedModalityError: it does not read the pack. TokenVectorsError: late interaction.
         """
         need_one_vector(model.spec, "a comparison")
+
+        def vectors(items: Sequence[Item], role: Role | None, reader: "Embedder" = model) -> Tensor:
+            return contender.cut(model, encoded(reader, items, role, cache))
+
         if self.name in _BENCHMARKS:
-            return self._images(model, contender, _BENCHMARKS[self.name])
-        return self._composed(model, contender) if self.name == COMPOSED else self._regions(model, contender)
+            return self._images(vectors, _BENCHMARKS[self.name])
+        return self._composed(model, vectors) if self.name == COMPOSED else self._regions(model, vectors)
 
     def _scores(self, task: str, direction: str, rows: Rows, headline: str, notes: str, **more: Any) -> Scores:
         """Figures that are shares of rows, with Wilson's interval."""
@@ -159,14 +166,14 @@ class PackQuestion:
             **more,
         )
 
-    def _images(self, model: "Embedder", contender: "Contender", benchmark: Benchmark) -> list[Scores]:
+    def _images(self, vectors: Vectors, benchmark: Benchmark) -> list[Scores]:
         """As `zoo.evaluation.packs.evaluate_pack` does for all sources together."""
-        images = contender.cut(model, model.encode([row["image"] for row in self._rows]))
+        images = vectors(self.left, None)
         texts, labels = ([told(row) for row in self._rows] for told in (benchmark.text, benchmark.label))
         queries, classes = sorted(set(texts)), sorted(set(labels))
-        similarity = images @ contender.cut(model, model.encode(queries)).T
+        similarity = images @ vectors([Item(text=text) for text in queries], None).T
         relevant = same(texts, queries)
-        asked = contender.cut(model, model.encode([benchmark.prompt.format(label) for label in classes]))
+        asked = vectors([Item(text=benchmark.prompt.format(label)) for label in classes], None)
         right = (images @ asked.T).argmax(1) == torch.tensor([classes.index(label) for label in labels])
         notes = f"{len(texts):,} images, {len(queries):,} texts"
         found = [
@@ -178,11 +185,11 @@ class PackQuestion:
         ]
         return [*found, self._scores(ZERO_SHOT, "", {"accuracy": right.numpy()}, "accuracy", notes)]
 
-    def _composed(self, model: "Embedder", contender: "Contender") -> list[Scores]:
+    def _composed(self, model: "Embedder", vectors: Vectors) -> list[Scores]:
         """As `zoo.evaluation.composed.evaluate_composed` does for all kinds of change together."""
         images, triplets = read_composed(self.source.split)
         ids = list(images)
-        gallery = contender.cut(model, model.encode_document([Item(image=images[name]) for name in ids]))
+        gallery = vectors([Item(image=images[name]) for name in ids], "document")
         asked = {
             FUSED: [Item(image=images[t.reference], text=t.text) for t in triplets],
             TEXT: [Item(text=t.text) for t in triplets],
@@ -190,7 +197,7 @@ class PackQuestion:
         }
         found, notes = [], f"{len(triplets):,} queries, {len(ids):,} images, the reference left out"
         for way, items in asked.items():
-            similarity = model.similarity(contender.cut(model, model.encode_query(items)), gallery)
+            similarity = model.similarity(vectors(items, "query"), gallery)
             similarity, relevant = composed_ranks(similarity, triplets, ids)
             ranking = _ranking(similarity, relevant)
             more = {"ranking": ranking if way == FUSED else None}
@@ -206,7 +213,7 @@ class PackQuestion:
             )
         return found
 
-    def _regions(self, model: "Embedder", contender: "Contender") -> list[Scores]:
+    def _regions(self, model: "Embedder", vectors: Vectors) -> list[Scores]:
         """As `zoo.evaluation.regions.evaluate_regions` does, in the model's own way to read regions."""
         found, offsets = [], [0, 0]
         way = next(
@@ -216,9 +223,9 @@ class PackQuestion:
         )
         for part, scenes in self._scenes.items():
             captions = sorted({caption for scene in scenes for caption in scene.captions})
-            texts = contender.cut(model, facing(model, [("image", "regions")]).encode_query(captions))
-            vectors = contender.cut(model, region_vectors(model, scenes))
-            similarity = model.similarity(vectors, texts)
+            texts = vectors([Item(text=text) for text in captions], "query", facing(model, [("image", "regions")]))
+            items = [Item(image=scene.image, regions=(shape,)) for scene in scenes for shape in scene.shapes()]
+            similarity = model.similarity(vectors(items, "document"), texts)
             truth = [caption for scene in scenes for caption in scene.captions]
             image = np.array([number for number, scene in enumerate(scenes) for _ in scene.regions])
             here = torch.stack([same([*dict.fromkeys(scene.captions)], captions).any(0) for scene in scenes])[image]

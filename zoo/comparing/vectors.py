@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from zoo.embedder.aiming import facing
-from zoo.errors import InputError, UnsupportedModalityError
+from zoo.errors import InputError, QuestionsError, UnsupportedModalityError
 from zoo.files import save_tensors, writing
 from zoo.fusion import fingerprint, is_default
 from zoo.inputs.hashing import KEY_BYTES, item_key
@@ -73,6 +73,18 @@ def embed(model: "Embedder", question: "Question", cache: "VectorCache | None" =
         for side, others, role in zip(sides, reversed(kinds), question.roles, strict=True)
     ]
     return found[0], found[1]
+
+
+def encoded(model: "Embedder", items: Sequence[Item], role: Role | None, cache: "VectorCache | None" = None) -> Tensor:
+    """Vectors `(n, dim)` of items in a role.
+
+    Raises:
+        QuestionsError: one cannot be embedded; the message is the reason.
+    """
+    side = _embedded(model, items, _asked(model, role), cache)
+    if side.skipped:
+        raise QuestionsError(f"{model.spec.name}: {side.skipped[0]}")
+    return side.vectors
 
 
 def _asked(model: "Embedder", role: Role | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from zoo.errors import NoRightAnswerError, VectorError
 
 QUERIES, TILE = 1024, 4096  # of a block: 16 MB of similarities
 _MANY = 50  # of so many candidates more than one is right
+_STRIP = 256  # candidates that are looked through for what is too near to tell
 _SPARE = 22  # wrong candidates kept beyond the depth: near ties among them do not make a row unclear
 _TOGETHER = 4096  # pairs of vectors that are multiplied in float64 at once
 _HALF = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}  # relative error of one rounding
@@ -224,17 +225,19 @@ class _Block:
         else:
             part = similarity[near]
         # Counted as sums of floats: several times as fast as of booleans, and exact up to 16 million.
-        flags = buffer[: part.numel()].view(part.shape)
-        least = torch.ge(part, low[near], out=flags).sum(1)
+        strip = _STRIP if part.shape[1] % _STRIP == 0 else part.shape[1]
+        flags, strips = buffer[: part.numel()].view(part.shape), (len(part), -1, strip)
+        least = torch.ge(part, low[near], out=flags).view(strips).sum(2)
         if dtype == torch.float64:
-            found[near.numpy()] = least.numpy()
+            found[near.numpy()] = least.sum(1).numpy()
             return found
-        sure = torch.gt(part, high[near], out=flags).sum(1)
-        found[near.numpy()] = sure.numpy()
-        if len(unclear := (least > sure).nonzero().flatten()):
-            rows, some = near[unclear], part[unclear]
-            inside = ((some >= low[rows]) & (some <= high[rows])).nonzero().numpy()
-            close = Links(rows.numpy()[inside[:, 0]], inside[:, 1] + start)
+        sure = torch.gt(part, high[near], out=flags).view(strips).sum(2)
+        found[near.numpy()] = sure.sum(1).numpy()
+        if len(unclear := (least > sure).nonzero()):  # row and strip
+            rows, some = near[unclear[:, 0]], part.view(strips)[unclear[:, 0], unclear[:, 1]]
+            inside = ((some >= low[rows]) & (some <= high[rows])).nonzero()
+            columns = start + unclear[inside[:, 0], 1] * strip + inside[:, 1]
+            close = Links(rows[inside[:, 0]].numpy(), columns.numpy())
             right = _dots(self.queries, self.candidates, close) >= (self.best - self.tie)[close.rows]
             np.add.at(found, close.rows, right)
         return found
