@@ -50,7 +50,7 @@ def compare(
     device: str | None = None,
     cache: "Path | str | None" = None,
 ) -> Comparison:
-    """Which model is best for some data: recall and its kin with paired intervals, what each model costs here, and where they differ.
+    """Which model is best for some data: recall and other figures with paired intervals, what each model costs here, and where they differ.
 
     Args:
         models: names, folders or open models, also with settings: "zoo-mini@dim=64".

@@ -105,7 +105,7 @@ def retrieval(
 ) -> Question:
     """Every distinct query is asked among all distinct answers, further items of the rows, and other candidates.
 
-    What is right is told by content (`zoo.inputs.identity`). Of a query that is an image with a text, for images, the image itself
+    What is right is determined by content (`zoo.inputs.identity`). Of a query that is an image with a text, for images, the image itself
     is a candidate, but not of its own query.
 
     Args:
