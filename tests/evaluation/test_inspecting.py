@@ -140,6 +140,9 @@ class TestMeasures:
         assert measures.skewness(torch.full((9,), 3)) == 0
         with pytest.raises(VectorError, match="too few"):
             measures.occurrences(x, y[:10])
+        with pytest.raises(VectorError, match=r"17 queries are too few .* 90 candidates .* 18"):
+            measures.occurrences(x[:17], y)
+        assert measures.occurrences(x[:18], y).sum() == 180
 
     def test_kept_is_the_cosine_row_by_row(self) -> None:
         x, y = unit(5, 4), unit(5, 4)

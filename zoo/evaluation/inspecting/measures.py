@@ -13,6 +13,7 @@ from zoo.evaluation.metrics import row_blocks
 
 K = 10  # neighbours that hubness counts
 FOLDS, RIDGE = 5, 1.0
+_FOUND = 2  # times that a candidate is found on average, at least
 
 
 def directions(vectors: Tensor, what: str = "vectors") -> Tensor:
@@ -124,10 +125,16 @@ def occurrences(queries: Tensor, candidates: Tensor, k: int = K, *, itself: bool
         itself: queries and candidates are the same vectors, and none is its own neighbour.
 
     Raises:
-        VectorError: there are not more than k candidates.
+        VectorError: there are not more than k candidates, or so few queries that a candidate is found less than twice on average:
+            then chance alone leaves many out.
     """
     if len(candidates) - itself <= k:
         raise VectorError(f"{len(candidates)} candidates are too few to count {k} neighbours among")
+    if len(queries) * k < _FOUND * len(candidates):
+        raise VectorError(
+            f"{len(queries)} queries are too few to count how often {len(candidates):,} candidates are found; it needs "
+            f"{-(-_FOUND * len(candidates) // k)}"
+        )
     counts = torch.zeros(len(candidates), dtype=torch.long)
     for start, stop in row_blocks(len(queries), len(candidates)):
         similarity = queries[start:stop] @ candidates.T

@@ -76,10 +76,11 @@ def _when(found: "Inspection") -> str:
 
 
 def _tiles(found: "Inspection") -> str:
-    """What to see first: one figure of each question."""
+    """What to see first: one figure of each question, those of the space of the first data."""
     tiles = []
+    first = next((figure.dataset for figure in found.of(SPACE)), "")
     for metric in ("modality gap", "isoscore", "hubness"):
-        same = [figure for figure in found.of(SPACE) if figure.metric == metric]
+        same = [figure for figure in found.of(SPACE) if (figure.metric, figure.dataset) == (metric, first)]
         if same:
             worst = min(same, key=lambda f: f.value) if metric == "isoscore" else max(same, key=lambda f: f.value)
             tiles.append((metric, shown(worst), _place(worst)))

@@ -42,4 +42,5 @@ def shown(figure: Result) -> str:
         return f"{100 * figure.value:.1f}"
     if not figure.unit:
         return f"{100 * figure.value:.1f} %"
-    return f"{figure.value:.1f}" if figure.unit in ("dimensions", "skewness") else f"{figure.value:.3f}"
+    digits = 1 if figure.unit in ("dimensions", "skewness") else 3
+    return f"{round(figure.value, digits) + 0.0:.{digits}f}"  # no -0.0
