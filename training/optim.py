@@ -138,6 +138,7 @@ def parameter_groups(
             top = max(depth.values(), default=0)
             for name, level in depth.items():
                 if (whole := f"towers.{position}.{name}") in factors:  # not if another tower shares the parameter
+                    # lr · decay^(top - level): the head at full rate, the embeddings slowest.
                     factors[whole] *= layer_decay ** (top - level)
     learning = [(name, p, factors[name]) for name, p in model.named_parameters() if p.requires_grad]
     if not learning:
@@ -268,6 +269,7 @@ def schedule(kind: Schedule, step: int, steps: int, warmup: int = 0, *, decay: f
     if kind == "cosine":
         return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
     if kind == "linear":
+        # 1 when the warm-up ends, 1 / (steps - warmup) at the last step: no step has a rate of 0.
         return rise if step < warmup else (steps - step) / (steps - warmup)
     if kind == "wsd":
         fall = max(1, round(decay * steps))

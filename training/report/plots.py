@@ -88,6 +88,8 @@ def curve(
 
 def smooth(values: np.ndarray) -> np.ndarray:
     """Running mean with exponential weights over about a thirtieth of the run, unbiased at its start."""
+    # Σ keep^(n-i) v_i / Σ keep^(n-i): divided by the weights so far, as Adam's moments are, or
+    # the line would start at 0.
     keep = 1 - 1 / max(3.0, len(values) / 30)
     out, total, weight = np.empty(len(values)), 0.0, 0.0
     for place, value in enumerate(values):

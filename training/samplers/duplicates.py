@@ -93,6 +93,7 @@ class NoDuplicates(BatchSampler):
         if not wrong.any():
             return wrong
         frequent = np.bincount(dealt) * _FREQUENT > count
+        # Group 0 holds all rows with rare keys, which may go anywhere; a frequent key is a group of its own.
         groups = np.where(frequent[dealt], dealt + 1, 0)
         order = np.argsort(groups, kind="stable")
         sizes = np.bincount(groups)
@@ -100,11 +101,14 @@ class NoDuplicates(BatchSampler):
         while best and since < _PATIENCE:
             bad = np.flatnonzero(wrong)
             own = np.repeat(groups[bad], _MOVED)
+            # Of the row's own group one at random: its start + u · its size, u in [0, 1).
             partners = order[starts[own] + (rng.random(len(own)) * sizes[own]).astype(np.int64)]
             places = np.unique(np.concatenate([bad, partners]))
             kinds = groups[places]
+            # Sorted by group, and sorted by group + u: the same groups in the same stretches, shuffled within.
             places, mixed = (places[np.argsort(k, kind="stable")] for k in (kinds, kinds + rng.random(len(places))))
             slots[places] = slots[mixed]
+            # Places beyond are the rows left over, which lie in no batch.
             touched = np.unique(places[places < wrong.size] // self.batch_size)
             wrong[touched] = _repeats(self.keys, table[touched])
             since = 0 if wrong.sum() < best else since + 1
@@ -120,10 +124,12 @@ def _deal(keys: np.ndarray, count: int, size: int, rng: np.random.Generator) -> 
     order = rng.permutation(len(keys))
     order = order[np.argsort(rng.permutation(int(keys.max()) + 1)[keys[order]], kind="stable")]
     start = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    # 0, 1, 2, ... among the rows of a key; from `count` on a batch would get a second one.
     nth = np.arange(len(order)) - np.repeat(start, np.diff(start, append=len(order)))
     dealt = order[nth < count][: count * size]
     left = np.ones(len(order), dtype=bool)
     left[dealt] = False
+    # Column k of the (size, count) table is what batch k was dealt, a card a round.
     return np.concatenate([rng.permutation(dealt.reshape(size, count).T).ravel(), np.flatnonzero(left)])
 
 
@@ -191,6 +197,7 @@ def pair_keys(rows: Rows, by: Literal["both", "query", "positive"] = "both") -> 
 
     def number(pair: Pair) -> list[int]:
         numbers = [contents.number(getattr(pair, side)) for side in sides]
+        # 63 bits of the digest: a positive int64.
         return [int.from_bytes(contents.keys[number][:8]) >> 1 for number in numbers]
 
     return np.array(rows.read("keys", number), dtype=np.int64)

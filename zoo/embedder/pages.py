@@ -152,10 +152,12 @@ class PageTower(nn.Module):
             raise NotOfferedError("the layers of a page are those of its texts; compare texts")
         rows, owners = batch["rows"], batch["owners"]
         mine = {side: _of(batch, f"{side}.") for side in ("images", "texts")}
+        # `(pages,)` how many passages each has, 0 for those that are read as images.
         counts = owners.bincount(minlength=len(rows) + len(owners.unique()))
         found: Tensor | None = None
         if len(owners):
             vectors = self.texts(mine["texts"])
+            # A page is the mean of its passages' vectors: their sum by owner, divided by their count.
             sums = vectors.new_zeros(len(counts), vectors.shape[-1]).index_add(0, owners, vectors)
             found = sums / counts.clamp(min=1)[:, None]
         if len(rows):

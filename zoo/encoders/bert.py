@@ -15,7 +15,7 @@ from zoo.encoders.text import TransformersText
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_limit, load_tokenizer
 from zoo.inputs.item import Tokens
 
-_EPS = 1e-12
+_EPS = 1e-12  # BERT's own; torch's default of 1e-5 would give other vectors
 
 
 class BertText(TransformersText):
@@ -99,17 +99,22 @@ class Bert(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> list[Tensor]:
         """Args: ids, mask: `(B, T)`, texts from the first place on. Returns one `(B, T, width)` a block, 0 where nothing is."""
+        # Sorted by length, so that texts of one length lie side by side; below `ids[mask]` is `(N,)`, the tokens of all
+        # texts one after the other, without padding.
         order = mask.sum(1).argsort(stable=True)  # texts of one length share a call of the attention
         ids, mask = ids[order], mask[order]
+        # `(N,)` the place of each token in its own text: 0, 1, 2, ...
         parts, places = self.embeddings, (mask.cumsum(1) - 1)[mask]
         states = (
             parts.word_embeddings(ids[mask]) + parts.position_embeddings(places) + parts.token_type_embeddings.weight[0]
         )
         states = parts.LayerNorm(states)
+        # [(length, texts of it), ...]; the lengths of all runs times their texts add up to N.
         runs = [(length, len(list(same))) for length, same in groupby(mask.sum(1).tolist()) if length]
         back, out = order.argsort(), []
         for block in self.encoder.layer:
             states = block(states, runs)
+            # Only what is handed out is padded: `(N, width)` to `(B, T, width)`, in the order in which the texts came.
             padded = states.new_zeros(*mask.shape, states.shape[-1])
             padded[mask] = states
             out.append(padded[back])
@@ -132,9 +137,12 @@ class _Block(nn.Module):
         projected = [self.attention.self[name](states) for name in ("query", "key", "value")]
         for length, count in runs:
             stop = start + length * count
+            # (texts, length, heads, width / heads) to (texts, heads, length, width / heads). No
+            # mask: nothing is padded.
             own = (x[start:stop].view(count, length, self.heads, -1).transpose(1, 2) for x in projected)
             seen.append(F.scaled_dot_product_attention(*own).transpose(1, 2).reshape(stop - start, -1))
             start = stop
+        # Post-norm, as in the paper: LayerNorm(x + f(x)), where later transformers have x + f(LayerNorm(x)).
         out = self.attention.output
         states = out["LayerNorm"](states + out["dense"](torch.cat(seen)))
         return self.output["LayerNorm"](states + self.output["dense"](F.gelu(self.intermediate["dense"](states))))
@@ -145,6 +153,7 @@ def _residual(width: int, out: int) -> nn.ModuleDict:
 
 
 def _small(module: nn.Module) -> None:
+    # N(0, 0.02²), BERT's initializer_range.
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear):

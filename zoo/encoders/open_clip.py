@@ -48,6 +48,7 @@ class OpenClipImage(Encoder):
             self.model_cfg["vision_cfg"]["timm_model_pretrained"] = False
         self.transform = as_transform(transform)
         self.width = self.model_cfg["embed_dim"]
+        # quick_gelu, x · sigmoid(1.702 x), is what OpenAI's weights were trained with; a config without it means GELU.
         self.tower = tower or _build_vision_tower(**{"quick_gelu": False, **self.model_cfg})
         self.normalize = Normalize(self.transform)
 
@@ -126,6 +127,7 @@ class OpenClipText(Encoder):
     @property
     def context_length(self) -> int:
         """Tokens of every text, special ones and filler included."""
+        # 77 as in CLIP, where a config does not say.
         return self.model_cfg["text_cfg"].get("context_length", 77)
 
     def cut(self, item: Item) -> Cut | None:
@@ -233,6 +235,7 @@ def _length(tokenizer: Any, text: str, limit: int, core: Core | None) -> int:
     plain.clean_fn = str
     text, encode = _shortened(tokenizer, plain, text, limit, core)
     inner = getattr(tokenizer, "tokenizer", None)
+    # Two more of open_clip's own tokenizer: a start and an end token.
     return len(encode(text)) + (2 if inner is None else inner.num_special_tokens_to_add())
 
 

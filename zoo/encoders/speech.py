@@ -76,6 +76,7 @@ class SpeechAudio(AudioEncoder):
 
     def _scaled(self, clip: Tensor) -> Tensor:
         clip = clip.float()
+        # 1e-7 as in transformers' feature extractor: silence is not divided by 0.
         return (clip - clip.mean()) / (clip.var(correction=0) + 1e-7).sqrt() if self.do_normalize else clip
 
     def config(self) -> dict[str, Any]:
@@ -89,5 +90,7 @@ def _shortest(kernels: Sequence[int], strides: Sequence[int]) -> int:
     """Samples that give one state: 400 with the usual convolutions."""
     count = 1
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        # A convolution makes (n - kernel) // stride + 1 states of n; solved for n, from the top
+        # layer down to the samples.
         count = (count - 1) * stride + kernel
     return count

@@ -83,6 +83,7 @@ class WhisperAudio(AudioEncoder):
         states = self.tower(values.to(next(self.tower.parameters()).dtype)).last_hidden_state  # (k, frames / 2, width)
         # A state is of two frames; the last one of an odd number is half silence, and not counted.
         filled = [max(-(-len(clip) // f.hop_length) // 2, 1) for clip in clips]
+        # Mean over the filled states alone: Σ_t m_t h_t / Σ_t m_t, mask `(k, frames / 2, 1)`.
         places = torch.arange(states.shape[1], device=states.device)
         mask = (places < torch.tensor(filled, device=states.device)[:, None]).to(states.dtype)[:, :, None]
         return (states * mask).sum(1) / mask.sum(1)

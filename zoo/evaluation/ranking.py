@@ -32,6 +32,7 @@ class Links(NamedTuple):
         """From pairs in any order, some of them several times."""
         rows, columns = np.asarray(rows, np.int64), np.asarray(columns, np.int64)
         span = int(columns.max(initial=0)) + 1
+        # A pair as one number: sorted by it, pairs stand by row and then by column, and each once.
         return cls(*np.divmod(np.unique(rows * span + columns), span))
 
     def counts(self, rows: int) -> np.ndarray:
@@ -128,11 +129,14 @@ class _Block:
         # With many right ones it is quicker to multiply all.
         self.dense = len(right.rows) > len(queries) * len(candidates) // _MANY
         self.exact = self._all_dots() if self.dense else _dots(queries, candidates, right)  # (links,) float64
+        # `(queries,)` the similarity of each query's nearest right candidate, whose place is 1 + the wrong ones as near.
         self.best = np.full(len(queries), -np.inf)
         np.maximum.at(self.best, right.rows, self.exact)
         norms = queries.double().norm(dim=1).numpy() * largest * (queries.shape[1] + 2)
-        # How far a sum of products may lie from the true one (Higham, 2002, eq. 3.5).
+        # How far a sum of products may lie from the true one (Higham, 2002, eq. 3.5): |fl(x·y) - x·y| ≤ n u |x| |y|,
+        # nearly, with u the error of one rounding.
         self.error = norms * _HALF[torch.float32] * 1.01
+        # Two float64 sums nearer than this may be equal in truth: that is a tie, and counts against the query.
         self.tie = norms * _HALF[torch.float64] * 2
 
     def ranked(self) -> Places:
@@ -181,6 +185,8 @@ class _Block:
         """Of each query how many wrong candidates are at least as near as its best right one, and the `width` nearest wrong ones:
         similarities and columns, -inf and -1 where there are fewer."""
         queries, count = self.queries.to(dtype), len(self.queries)
+        # Below low a candidate is surely farther than the best right one, above high surely nearer; what lies between
+        # is computed again in float64.
         low, high = (torch.from_numpy(self.best + sign * self.error)[:, None] for sign in (-1, 1))
         if dtype == torch.float32:  # rounded away from the best
             low, high = (
@@ -198,6 +204,7 @@ class _Block:
             similarity[self.hidden.rows[first:last], self.hidden.columns[first:last] - start] = -torch.inf
             most = similarity.amax(1, keepdim=True)
             near = (most >= low).flatten().nonzero().flatten()
+            # A tile without a candidate near the best changes no place: most are passed over here.
             if len(near):
                 above += self._above(similarity, near, low, high, start, buffer, dtype)
             better = (most > values[:, -1:]).flatten().nonzero().flatten()
@@ -227,6 +234,7 @@ class _Block:
         # Counted as sums of floats: several times as fast as of booleans, and exact up to 16 million.
         strip = _STRIP if part.shape[1] % _STRIP == 0 else part.shape[1]
         flags, strips = buffer[: part.numel()].view(part.shape), (len(part), -1, strip)
+        # Sure and unclear ones together; the sure ones alone are counted below.
         least = torch.ge(part, low[near], out=flags).view(strips).sum(2)
         if dtype == torch.float64:
             found[near.numpy()] = least.sum(1).numpy()
@@ -266,6 +274,7 @@ class _Block:
         places = np.zeros(len(order), np.int64)
         for some in _parts(np.flatnonzero(before < self.depth)):
             link, rows = order[some], self.right.rows[order[some]]
+            # place = 1 + right ones before it + wrong ones that are as near: (some, depth) bool, summed by row.
             nearer = wrong[rows] >= (self.exact[link] - self.tie[rows])[:, None]
             place = 1 + before[some] + nearer.sum(1)
             places[link] = np.where(place <= self.depth, place, 0)

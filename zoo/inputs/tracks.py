@@ -226,7 +226,9 @@ class VideoFile:
             origin = float(known[0])
         seconds = (known - min(origin, float(known[0]))) * unit.numerator / unit.denominator
         span = float(seconds[-1] - seconds[0])
+        # To the end of the last frame: its own duration, else as long as the others are on average.
         length = span + (self.packets.last * float(unit) or (span / (count - 1) if count > 1 else 0.0))
+        # The container's rate is kept where it fits the times to 1 %; else frames / seconds.
         if not length or (rate and abs(count / rate - length) <= max(0.01 * length, 0.0015)):
             return Shown(seconds, keys, rate)
         return Shown(seconds, keys, count / length)
@@ -326,6 +328,7 @@ class VideoFile:
     def _found(self, order: np.ndarray, places: np.ndarray, indices: np.ndarray) -> "Iterator[VideoFrame]":
         """The frames of those places in `order`, each run of them from the key frame that it begins with."""
         targets = order[indices]
+        # Packet number to place among the frames shown, -1 where it shows none.
         ranks = np.full(len(self.packets), -1)
         ranks[order] = np.arange(len(order))
         ranks = ranks.tolist()  # of which one is taken sooner
@@ -446,6 +449,8 @@ def _matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
     """How a player turns it: `(a, b, c, d)` of x' = a x + c y, y' = b x + d y."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
+            # FFmpeg's 3 × 3 matrix by rows, a b u, c d v, x y w, in fixed point: only the signs and
+            # which is larger are used.
             values = np.frombuffer(bytes(data), np.int32)
             return int(values[0]), int(values[1]), int(values[3]), int(values[4])
     return 1, 0, 0, 1
@@ -454,6 +459,7 @@ def _matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
 def upright(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
     """Pixels `(height, width, 3)` turned or mirrored by the matrix of a player, to the nearest quarter of a circle."""
     a, b, c, d = matrix
+    # Nearer to a quarter turn: x' comes from y and y' from x, so the axes change places and c, b are the diagonal.
     if abs(b) > abs(a):
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -125,7 +125,7 @@ def _resolve(parts: SplitResult, permitted: Callable[[Address], bool], seconds: 
     except (OSError, UnicodeError) as error:
         raise FetchError(f"{host[:200]} cannot be resolved", what=host[:80]) from error
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-    # One private address among public ones is refused too: which one answers must not be rng.
+    # One private address among public ones is refused too: which one answers must not be left to chance.
     if not addresses or not all(permitted(address) for address in addresses):
         raise FetchError(f"{host[:200]} is no public address; it is not fetched", what=host[:80])
     return str(addresses[0])
