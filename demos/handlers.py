@@ -122,7 +122,7 @@ class Search:
         """
         gallery, model = self.in_use(own)
         started = time.perf_counter()
-        vector = self._embed_upload(model, image)
+        vector = self.embed_upload(model, image)
         return self._found(model, gallery, vector, _count(top_k), started, asked="image")
 
     def by_file(self, file: str | None, top_k: int = 8, own: Visitor = None) -> tuple[Results, Scores]:
@@ -140,7 +140,7 @@ class Search:
             asked = kind_of(Path(file))
         except InputError as error:
             raise user_error("That file is no video, audio, PDF or image that can be read here.") from error
-        return self._found(model, gallery, self._embed_upload(model, file), _count(top_k), started, asked=asked)
+        return self._found(model, gallery, self.embed_upload(model, file), _count(top_k), started, asked=asked)
 
     def by_both(
         self,
@@ -164,7 +164,7 @@ class Search:
         share = in_range("Weight of the image", share, 0, 1)
         if not (text or "").strip():
             raise user_error("Say what is to be different, for example: the same but in blue.")
-        reference = self._embed_upload(model, image)
+        reference = self.embed_upload(model, image)
         try:
             item = Item(image=Path(image), text=text)
             together = model.route(item).encoder.interleaved
@@ -196,7 +196,7 @@ class Search:
         temperature = in_range("Temperature", temperature, 1e-3, 100)
         words = labels_of(labels)
         _, model = self.in_use(own)
-        return shares(model, self._embed_upload(model, image), words, temperature)
+        return shares(model, self.embed_upload(model, image), words, temperature)
 
     # The gallery -------------------------------------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ class Search:
     def browse(self, own: Visitor = None) -> Results:
         """The first images of the gallery, for a page where nothing was asked yet."""
         gallery, _ = self.in_use(own)
-        return [self._shown(image) for image in gallery.files[:BROWSE]]
+        return [self.shown(image) for image in gallery.files[:BROWSE]]
 
     # The map -----------------------------------------------------------------------------------------------------
 
@@ -327,9 +327,13 @@ class Search:
         Args:
             method: the projection from the model's space to the plane.
         """
+        gallery, _ = self.in_use(own)
+        return self.map_of(gallery, method)
+
+    def map_of(self, gallery: Gallery, method: str) -> tuple[str, str, Drawn]:
+        """The map of a gallery: its file, a sentence on how far to trust it, and where each image is."""
         import numpy as np
 
-        gallery, _ = self.in_use(own)
         count = min(len(gallery), gallery_map.MAX_ON_MAP)
         rows = np.linspace(0, len(gallery) - 1, count).round().astype(int)
         try:
@@ -341,8 +345,8 @@ class Search:
             image = gallery_map.draw([gallery.files[row].path for row in rows], centres, side)
         except (OSError, InputError) as error:
             raise user_error("An image is no longer there or was changed. Index the images again.") from error
-        # By what it shows: however often a map is drawn, it is kept once.
-        shown = [method, gallery.model, *(str(gallery.files[row].path) for row in rows)]
+        # By what it shows: however often a map is drawn, it is kept once. Two models may have one name, not the same places.
+        shown = [method, gallery.model, str(centres.round().tolist()), *(str(gallery.files[row].path) for row in rows)]
         name = hashlib.sha256("\n".join(shown).encode("utf-8", "surrogateescape")).hexdigest()[:24]
         target = self._place_of(gallery.files) / f"map-{name}.png"
         try:
@@ -362,8 +366,8 @@ class Search:
     def neighbours(self, gallery: Gallery, row: int = 0) -> tuple[str, str, Results]:
         """An image of the gallery, its caption, and the four images nearest to it in the model's space."""
         hits = self.models.get(gallery.model).rank(gallery.vectors[row], gallery.vectors, k=5)
-        near = [self._shown(gallery.files[hit.index]) for hit in hits if hit.index != row][:4]
-        path, caption = self._shown(gallery.files[row])
+        near = [self.shown(gallery.files[hit.index]) for hit in hits if hit.index != row][:4]
+        path, caption = self.shown(gallery.files[row])
         return path, caption, near
 
     # Inside ------------------------------------------------------------------------------------------------------
@@ -401,7 +405,7 @@ class Search:
             report += f"\n\n{refusals(made.refused)}"
         return self._keep(searched, own), report
 
-    def _embed_upload(self, model: "Embedder", image: str | None) -> "Tensor":
+    def embed_upload(self, model: "Embedder", image: str | None) -> "Tensor":
         if not image:
             raise user_error("Add an image first: drop one in, paste it, or click an example.")
         try:
@@ -443,9 +447,9 @@ class Search:
         if nothing is not None and hits[0].score < nothing:
             title = f"Nothing clearly fits; these are the nearest of {len(gallery):,} images"
             note = f"The number is {number}. Of right answers 95 % lie above {nothing:.2f}, where a bar would be full."
-        return [self._shown(image) for image in found], {"title": title, "rows": bars, "note": note}
+        return [self.shown(image) for image in found], {"title": title, "rows": bars, "note": note}
 
-    def _shown(self, image: GalleryFile) -> tuple[str, str]:
+    def shown(self, image: GalleryFile) -> tuple[str, str]:
         try:
             return str(self.thumbnails.of(image, self.visitors.owner(image.path))), image.caption
         except (OSError, InputError) as error:

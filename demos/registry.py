@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 _BUILDERS: dict[str, Callable[..., Any]] = {}
-PAGES = ("search", "compose", "regions", "omni", "text")  # the zoo's own
+PAGES = ("search", "compose", "regions", "omni", "text", "compare")  # the zoo's own
 _FILES = frozenset(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
 
 

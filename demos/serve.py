@@ -37,6 +37,7 @@ def launch(
     share: bool = False,
     samples: bool = True,
     queries: Sequence[str] = (),
+    compare: Sequence[str | Path] = (),
     heif: bool = False,
     page: str | None = None,
     browser: bool = False,
@@ -57,6 +58,7 @@ def launch(
         host: the address to listen on; "0.0.0.0" lets other machines in, and then no folder can be indexed by path.
         share: makes a public link through Gradio's tunnel (needs a network).
         queries: what to offer to try, in place of words that stand out.
+        compare: models that the page sets beside `model_name`, or beside the first of them (`zoo.demos.compare`).
         heif: decodes HEIC images of visitors where others reach the page, in a process of its own (see `zoo.inputs.apart`);
             without it they are refused there. A page of this machine alone decodes them wherever pillow-heif is installed.
         page: what is shown at first, "search", "compose" (an image and a text together) or "regions" (point at a thing); by default
@@ -67,7 +69,7 @@ def launch(
             `zoo.vectors.lookup.Inputs`.
 
     Raises:
-        ZooError: the model cannot be loaded, no image can be found, there is no such page, the port is taken, or `heif` is asked for without pillow-heif.
+        ZooError: a model cannot be loaded, `compare` with `vectors` or another page, no image can be found, there is no such page, the port is taken, or `heif` is asked for without pillow-heif.
     """
     if find_spec("gradio") is None:
         raise ZooError('the demo needs gradio: pip install "embedding-zoo[demo]"')
@@ -76,6 +78,9 @@ def launch(
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     folders = [Path(photos)] if isinstance(photos, str | Path) else [Path(folder) for folder in photos or ()]
     folders = [folder.expanduser() for folder in folders]
+    if compare:
+        model_name, compare = _sides(model_name, compare, vectors, page)
+        page = "compare"
     if vectors is not None:
         from zoo.bulk.makers import maker_of
         from zoo.index import read_manifest
@@ -91,6 +96,7 @@ def launch(
     there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
     shown = {"samples": samples and vectors is None, "vectors": vectors, **there}
     options = {"heif": heif, **_shown(model, page or model.spec.demo, folders, queries, shown, downloads=local)}
+    options |= _beside(compare, ignore, folders, samples) if compare else {}
     roots = [Path.home(), Path.cwd(), *folders] if local else ()
     opened = build(model, local=local, roots=roots, **options)
     url = _started(opened, host, port, local, share=share, inbrowser=browser)
@@ -101,6 +107,35 @@ def launch(
         _end_in_order()
         opened.block_thread()
     return opened
+
+
+def _sides(
+    name: str | Path | None, compare: Sequence[str | Path], vectors: Any, page: str | None
+) -> tuple[str | Path, list[str | Path]]:
+    """The first model of a comparison and the others; raises ZooError for what such a page does not show."""
+    first, *others = [*([] if name is None else [name]), *compare]
+    if not others:
+        raise ZooError(f"{first} alone is not compared; name two models or more")
+    if vectors is not None:
+        raise ZooError(
+            "--vectors were made by one model, and --compare embeds the images by each; name a folder of images"
+        )
+    if page not in (None, "compare"):
+        raise ZooError(f"--compare has a page of its own, and shows no {page!r}")
+    return first, others
+
+
+def _beside(
+    names: Sequence[str | Path], ignore: Sequence[str], folders: Sequence[Path], samples: bool
+) -> dict[str, Any]:
+    """The other models of a comparison, and the images embedded by each."""
+    others, galleries = [], []
+    for name in names:
+        print(f"Loading {name} ...", file=sys.stderr, flush=True)
+        others.append(load_model(name, ignore=ignore))
+        if "image" in others[-1].spec.modalities:  # else the page says so
+            galleries.append(gallery_of(others[-1], folders, samples=samples))
+    return {"others": others, "galleries": galleries}
 
 
 def _shown(

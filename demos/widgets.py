@@ -87,6 +87,15 @@ li { display: grid; grid-template-columns: 1fr auto; column-gap: .6rem; align-it
   transition: width .35s ease; }
 """
 
+TABLE_CSS = """
+div { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; margin: 0; border: 0; }
+th, td { padding: .35rem .6rem; text-align: left; border: 0; border-bottom: 1px solid var(--border-color-primary); }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+p { margin: 0 0 .6rem 0; }
+.note { color: var(--body-text-color-subdued); font-size: .85rem; line-height: 1.4; margin-top: .6rem; }
+"""
+
 
 def theme() -> gr.themes.Base:
     """The zoo's look, in fonts that are on the visitor's machine."""

@@ -10,6 +10,7 @@ EXAMPLES = (
     "zoo demo --vectors vectors/",
     "zoo demo zoo-mini --photos ~/Pictures",
     "zoo demo zoo-mini --page regions",
+    "zoo demo --compare zoo-mini zoo-mini-region             # one query, side by side",
     "zoo demo clip-vit-b32-openai --port 7861",
 )
 
@@ -24,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--vectors", type=existing, metavar="DIR", help="search what `zoo embed` made of images")
     parser.add_argument("--root", type=existing, metavar="DIR", help="where the images of --vectors are")
+    parser.add_argument(
+        "--compare", nargs="+", default=[], metavar="NAME", help="set these models side by side over the same images"
+    )
     add_outside(parser)
     add_like(parser, "name")
     add_ignore(parser)
@@ -62,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         host=arguments.host,
         share=arguments.share,
         samples=not arguments.no_samples,
+        compare=[source(one) for one in arguments.compare],
         heif=arguments.heif,
         page=arguments.page,
         browser=arguments.browser,

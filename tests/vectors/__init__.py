@@ -1,0 +1,1 @@
+"""Tables as every command reads them."""
