@@ -26,6 +26,40 @@ launch(
     port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
 )
 '''
+COMPARE_APP = '''"""Models side by side: everything on this page is `zoo demo --compare $names`."""
+
+import os
+
+from zoo.demos import launch
+
+launch(
+    compare=$listed,$shown
+    host=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0"),
+    port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+)
+'''
+COMPARE_README = """---
+title: $title
+emoji: 🔎
+colorFrom: indigo
+colorTo: green
+sdk: gradio
+sdk_version: "$gradio"
+python_version: "$python"
+app_file: app.py
+pinned: false
+license: apache-2.0
+short_description: One query, several embedding models
+models:$repos
+tags:
+- embedding-zoo
+---
+
+# $names
+
+One query over several models, written by `zoo demo --compare … --space DIR`. On your own machine and over your own images:
+`pip install "embedding-zoo[demo]"`, then `zoo demo --compare $names --photos ~/Pictures`.
+"""
 README = """---
 title: $title
 emoji: 🔎
@@ -59,6 +93,8 @@ SHORT = {
 OMNI = "Search images, clips and recordings by meaning"
 POINT = "Point at a thing: its name, and others like it"
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
+_PINNED = re.compile(r"hf:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
+_PHOTOS = '\n    os.path.join(os.path.dirname(os.path.abspath(__file__)), "photos"),\n    samples=False,'
 
 
 def write_space(
@@ -107,9 +143,7 @@ def write_space(
     }
     shown = "".join(
         [
-            '\n    os.path.join(os.path.dirname(os.path.abspath(__file__)), "photos"),\n    samples=False,'
-            if photos
-            else "",
+            _PHOTOS if photos else "",
             f"\n    queries={list(queries)!r}," if queries else "",
         ]
     )
@@ -119,6 +153,52 @@ def write_space(
         "app.py": Template(APP).substitute(repo=repo, model=f"hf:{repo}@{revision}", shown=shown),
         "README.md": Template(README).substitute(facts),
         "requirements.txt": "\n".join([*requirements(wheel), *packages]) + "\n",
+    }
+    for name, text in written.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return sorted([*written, *copied])
+
+
+def write_comparison(
+    folder: Path, models: Sequence[str], *, wheel: str | None = None, photos: Path | None = None
+) -> list[str]:
+    """Writes app.py, requirements.txt and README.md of a Gradio Space that sets models side by side (see `zoo.demos.compare`).
+
+    Args:
+        folder: a new or empty one. models: registered names, which hold their revision, or hf:ORG/REPO@COMMIT. wheel, photos: as in `write_space`.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        ZooError: a model that a Space could not open, such as a folder of this machine, or one whose revision may move; the folder
+            holds something; or as `write_space`.
+    """
+    from zoo.registry import get_spec, is_registered
+
+    if find_spec("gradio") is None:
+        raise ZooError('a Space pins the versions of this machine: pip install "embedding-zoo[demo]"')
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ZooError(f"{folder} is not empty; name a new folder")
+    for name in models:
+        if not (is_registered(name) or _PINNED.fullmatch(name)):
+            raise ZooError(f"a Space opens registered names and hf:ORG/REPO@COMMIT, with the full commit, not {name}")
+    repos = [get_spec(name).hub_id if is_registered(name) else name[3:].partition("@")[0] for name in models]
+    names = " ".join(models)
+    facts = {
+        "title": json.dumps(f"{' or '.join(models)}? · Embedding Zoo", ensure_ascii=False),
+        "gradio": version("gradio"),
+        "python": PYTHON,
+        "names": names,
+        "repos": "".join(f"\n- {repo}" for repo in dict.fromkeys(repos) if repo) or " []",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    copied = [] if photos is None else copy_photos(photos, folder / "photos")
+    shown = _PHOTOS.replace("\n    os", "\n    photos=os") if photos else ""
+    written = {
+        "app.py": Template(COMPARE_APP).substitute(names=names, listed=repr(list(models)), shown=shown),
+        "README.md": Template(COMPARE_README).substitute(facts),
+        "requirements.txt": "\n".join(requirements(wheel)) + "\n",
     }
     for name, text in written.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -25,7 +25,7 @@ yaml = pytest.importorskip("yaml")
 
 import zoo.demos  # noqa: E402
 from gradio_client import Client  # noqa: E402
-from zoo.demos.space import requirements, write_space  # noqa: E402
+from zoo.demos.space import requirements, write_comparison, write_space  # noqa: E402
 
 COMMIT = "0123456789" * 4
 
@@ -175,3 +175,42 @@ def test_the_app_starts_from_its_own_folder_and_answers(name, hub, tmp_path):
         app.wait()
         app.stdout.close()
     assert commit in {line.split("/resolve/")[1].split("/")[0] for line in hub.requests if "/resolve/" in line}
+
+
+class TestComparison:
+    """The Space of `zoo demo --compare … --space DIR`."""
+
+    def test_its_files_open_the_page_and_say_which_models(self, tmp_path):
+        pinned = f"hf:me/mine@{COMMIT}"
+        assert write_comparison(tmp_path / "s", ["zoo-mini", "siglip2-vit-b16-256", pinned]) == [
+            "README.md",
+            "app.py",
+            "requirements.txt",
+        ]
+        facts = front_matter(tmp_path / "s")
+        assert facts["models"] == [zoo.get_spec("siglip2-vit-b16-256").hub_id, "me/mine"]
+        assert (facts["sdk_version"], facts["app_file"]) == (version("gradio"), "app.py")
+        assert len(facts["short_description"]) <= 60
+        app = (tmp_path / "s" / "app.py").read_text()
+        compile(app, "app.py", "exec")
+        assert f"compare={['zoo-mini', 'siglip2-vit-b16-256', pinned]!r}" in app
+        write_comparison(tmp_path / "packaged", ["zoo-mini", "zoo-omni"])
+        assert front_matter(tmp_path / "packaged")["models"] == []
+
+    def test_images_go_with_it(self, tmp_path):
+        photos = colour_photos(tmp_path / "photos")
+        names = write_comparison(tmp_path / "s", ["zoo-mini", "zoo-omni"], photos=photos)
+        assert sum(name.startswith("photos/") for name in names) == len(list(photos.iterdir()))
+        app = (tmp_path / "s" / "app.py").read_text()
+        assert "photos=os.path.join(" in app
+        compile(app, "app.py", "exec")
+
+    def test_what_a_space_cannot_open_is_refused_by_name(self, tmp_path):
+        for name in ("./mine", "/abs/mine", "hf:me/mine", "hf:me/mine@main", "no-such-model"):
+            with pytest.raises(ZooError, match=f"not {name}"):
+                write_comparison(tmp_path / "s", ["zoo-mini", name])
+        assert not (tmp_path / "s").exists()
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine.txt").write_text("mine")
+        with pytest.raises(ZooError, match="is not empty"):
+            write_comparison(tmp_path / "full", ["zoo-mini", "zoo-omni"])

@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="NAME", help="set these models side by side over the same images"
     )
+    parser.add_argument(
+        "--space",
+        type=existing,
+        metavar="DIR",
+        help="with --compare: write the files of a Hub Space with this page, and open none",
+    )
     add_outside(parser)
     add_like(parser, "name")
     add_ignore(parser)
@@ -58,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         if error.name and error.name.startswith("zoo"):
             raise
         raise ZooError(f'the demo needs {error.name}: pip install "embedding-zoo[demo]"') from error
+    if arguments.space is not None:
+        return _space(arguments)
     launch(
         name,
         arguments.photos,
@@ -74,4 +82,19 @@ def run(arguments: argparse.Namespace) -> int:
         root=arguments.root,
         allow_outside=arguments.allow_outside,
     )
+    return 0
+
+
+def _space(arguments: argparse.Namespace) -> int:
+    """Writes the Space of a comparison, and says how it is sent."""
+    from zoo.demos.space import write_comparison
+
+    models = [*([arguments.name] if arguments.name else []), *arguments.compare]
+    if len(models) < 2:
+        raise ZooError("--space is of --compare with two models or more; for one model there is `zoo publish --space`")
+    if len(arguments.photos) > 1:
+        raise ZooError("a Space has one folder of images: give --photos once")
+    names = write_comparison(arguments.space, models, photos=next(iter(arguments.photos), None))
+    print(f"{arguments.space}: {', '.join(name for name in names if '/' not in name)}")
+    print(f"send it: hf upload me/compare {arguments.space} --repo-type space")
     return 0
