@@ -234,8 +234,10 @@ def as_float(stored: "np.ndarray", precision: str) -> "np.ndarray":
 
     if precision == "float32":
         return stored
+    # Bits 0 and 1 are -1 and 1, one for each dimension.
     matrix = np.unpackbits(stored, axis=1).astype(np.float32) * 2 - 1 if precision == "binary" else stored
     matrix = matrix.astype(np.float32)
+    # Whatever the scale of int8 was, it cancels here, as does √dim of the signs.
     return matrix / np.linalg.norm(matrix, axis=1, keepdims=True).clip(min=1e-12)
 
 

@@ -66,8 +66,10 @@ def _units(packet: memoryview) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at < len(packet):
         head = packet[at]
+        # obu_header, from the highest bit: forbidden 1, type 4, extension 1, has_size 1, reserved 1.
         if head & 0x81 or head & 4 or not head & 2:  # no unit; in a layer; without its length
             raise EOFError
+        # leb128: seven bits a byte, the lowest first; the eighth bit says that another byte follows.
         size, shift, at = 0, 0, at + 1
         while True:
             byte = packet[at]
@@ -128,4 +130,5 @@ def _is_leaf(bits: _Bits, sequence: _Sequence) -> bool:
     bits(sequence.order_hint)
     if kind == _INTER and not resilient:
         bits(3)  # primary_ref_frame
+    # refresh_frame_flags: a bit for each of the eight places that this frame is written into.
     return bits(8) == 0

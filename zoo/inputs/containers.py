@@ -56,11 +56,11 @@ def form_of(head: bytes) -> str:
         return "matroska" if _is_matroska(head) else ""
     if head[:4] == b"RIFF":
         return {b"AVI ": "avi", b"CDXA": "mpeg"}.get(head[8:12], "")
-    if head[:4] == b"\0\0\x01\xba":
+    if head[:4] == b"\0\0\x01\xba":  # a pack header: program stream
         return "mpeg"
-    if head[:4] == b"\0\0\x01\xb3":
+    if head[:4] == b"\0\0\x01\xb3":  # a sequence header: MPEG-1 or 2 without a container
         return "mpegvideo"
-    if head[:4] == b"FLV\x01" and len(head) > 4 and not head[4] & ~5:
+    if head[:4] == b"FLV\x01" and len(head) > 4 and not head[4] & ~5:  # flags: 1 video, 4 audio
         return "flv"
     if head[:16] == _ASF:
         return "asf"
@@ -149,6 +149,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
         at, last = waiting.pop()
         head = _read(file, at, 16)
         size, kind, inside = int.from_bytes(head[:4], "big"), head[4:8], at + 8
+        # 1: the real size stands after the name, in 64 bits; 0: the box ends where its holder ends.
         if size == 1:
             size, inside = int.from_bytes(head[8:16], "big"), at + 16
         elif size == 0:
@@ -182,6 +183,8 @@ def _check_references(file: BinaryIO, start: int, end: int, name: str) -> None:
 
 
 def _sample_sizes(file: BinaryIO, start: int, end: int, name: str) -> Iterator[tuple[int, int]]:
+    # Behind the version (4 bytes) and the number of entries (4). In an entry of video, width
+    # and height stand at 32 and 34.
     at = start + 8
     for _ in range(64):
         entry = _read(file, at, 36)

@@ -211,6 +211,7 @@ class Packets:
         """A B-frame is shown when it comes, any other one when the next of its kind comes."""
         places, waiting = np.empty(len(self), np.int64), None
         for number, kind in enumerate(self._kinds):
+            # Even numbers for B-frames, odd ones for the others, which are shown just before the packet at 2 · number.
             if kind == _B_IMAGE:
                 places[number] = 2 * number
                 continue

@@ -14,6 +14,7 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
 LOUDEST = 16.0
 """Full scale is 1. What is louder than this, 24 dB more, is no float audio: integers that were not scaled."""
+# (zero, full scale) of each: a sample is (value - zero) / full scale, in -1..1.
 _INTEGERS = {"int8": (0.0, 2.0**7), "uint8": (128.0, 2.0**7), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
 
 
@@ -84,6 +85,7 @@ def mono(waveform: Waveform, name: str, first: int = 0, count: int | None = None
     axis = _channel_axis(samples, name)
     part = slice(first, None if count is None else first + count)
     chosen = samples[part] if axis in (None, 1) else samples[:, part]
+    # The mean of the channels, not their sum: full scale stays 1.
     return check_samples(scaled(chosen, name) if axis is None else scaled(chosen, name).mean(axis), name)
 
 

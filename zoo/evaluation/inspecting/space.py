@@ -90,11 +90,13 @@ def plane(sample: Embedded) -> Plane | None:
     sides = [measures.directions(side.vectors) for side in (sample.left, sample.right)]
     chosen = [side[measures.evenly(len(side), _DRAWN)] for side in sides]
     middle = (chosen[0].mean(0) + chosen[1].mean(0)) / 2
+    # PCA: the right singular vectors of the centred points are their main axes `(2, dim)`.
     axes = torch.linalg.svd(torch.cat(chosen) - middle, full_matrices=False).Vh[:2]
     if len(axes) < 2:
         return None
     points = [(side - middle) @ axes.T for side in chosen]
     if points[0][:, 0].mean() > points[1][:, 0].mean():
+        # The sign of an axis is arbitrary; mirrored, so that two models are drawn alike.
         points = [side * torch.tensor([-1.0, 1.0]) for side in points]
     names = (sample.left.name, sample.right.name)
     return Plane(sample.name, ((names[0], points[0].numpy()), (names[1], points[1].numpy())))
