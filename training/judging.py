@@ -1,4 +1,4 @@
-"""RerankerFormat: held-out pairs are ranked while a stage is trained; the best weights are kept, and it may be stopped early."""
+"""Judge: held-out pairs are ranked while a stage is trained; the best weights are kept, and it may be stopped early."""
 
 import json
 import math
@@ -92,7 +92,7 @@ def check_evaluations(stages: Sequence[Recipe], scoring: Scoring) -> None:
             )
 
 
-class RerankerFormat:
+class Judge:
     """Of one stage. Nothing of it moves the training: its bits are those of a run without.
 
     Its state is the lines of evaluations.jsonl up to the run's step: a resumed run drops later ones and has them again.

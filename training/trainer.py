@@ -26,7 +26,7 @@ from .dataloader import Feed, PairFeed
 from .errors import DivergedError, RecipeError, RecipeMismatchError
 from .finalize import conclude, hold_out, told_held_out, write_model
 from .gather import broadcast, say, wait_for_all, world
-from .judging import RerankerFormat, check_evaluations
+from .judging import Judge, check_evaluations
 from .leaks import check_held_out
 from .logs import Log, device_of, make_accelerator, start_trackers
 from .lone import lone_items
@@ -256,7 +256,7 @@ def _train_stage(
             for line in filter(None, (apart(model, processes), lone_items(model, feed.answers, feed.sampler, recipe))):
                 say(f"{recipe.name}: {line}")
         log = Log(folder, run, recipe, accelerator, main=rank == 0, progress=progress, offset=offset)
-        judge = RerankerFormat(folder, run, recipe, scoring, log)
+        judge = Judge(folder, run, recipe, scoring, log)
         if not stop:
             judge.begin()
         begun = run.step

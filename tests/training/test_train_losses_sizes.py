@@ -1,7 +1,5 @@
 """Losses over several lengths and depths, and the towers that give the depths: references, formulas, saved and loaded."""
 
-import math
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -115,9 +113,7 @@ def test_matryoshka_2d_equals_sentence_transformers_on_a_bert(bert, weighting, k
     model, tower = bert
     mnrl = st("MultipleNegativesRankingLoss")(model, scale=10.0)
     every = {"n_layers_per_step": -1, "n_dims_per_step": -1, "kl_div_weight": kl, "prior_layers_weight": 0.7}
-    # Block 1 is number 0 for theirs once the embedding table is gone.
-    weigh = {"uniform": lambda i: 1, "log": lambda i: 1 / (1 + math.log(2 + i)), "linear": lambda i: 1 / (2 + i)}
-    theirs = st("Matryoshka2dLoss")(model, mnrl, [16, 8, 4], [1, 2, 0.5], **every, layer_weighting=weigh[weighting])
+    theirs = st("Matryoshka2dLoss")(model, mnrl, [16, 8, 4], [1, 2, 0.5], **every, layer_weighting=weighting)
     options = {"dims_per_step": None, "layers_per_step": None, "kl": kl, "prior": 0.7, "weighting": weighting}
     mine = Matryoshka2d(plain_infonce(), [16, 8, 4], [1, 2, 0.5], **options)
     features = [model.preprocess(texts) for texts in TEXTS]

@@ -10,7 +10,10 @@ from zoo.training.balancing import balance_weights, sinkhorn
 from zoo.training.errors import SamplerError
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.samplers import build_sampler, describe_samplers
+from zoo.training.samplers.base import Rows
+from zoo.training.samplers.duplicates import pair_keys
 
+from zoo.errors import UnsupportedInputError
 from zoo.inputs.item import Item
 from zoo.tables.pairs import Pair
 
@@ -432,3 +435,13 @@ def test_data_sets_near_to_the_purpose_weigh_more():
     assert weights[0] > weights[1] > weights[2]
     assert weights.sum() == pytest.approx(1)
     np.testing.assert_allclose(balance_weights([purpose, purpose], [purpose]), 0.5)
+
+
+def test_items_whose_content_cannot_be_told_are_no_duplicates_of_each_other(monkeypatch):
+    def untold(item: Item, *more: object) -> bytes:
+        raise UnsupportedInputError("no content")
+
+    monkeypatch.setattr("zoo.inputs.identity.item_key", untold)
+    pairs = [Pair(Item(image=object()), Item(audio=object())) for _ in range(40)]
+    keys = pair_keys(Rows(np.zeros(40, dtype=np.int64), ["own"], pairs))
+    assert len(set(keys.ravel().tolist())) == 80

@@ -12,7 +12,7 @@ from .base import Loss, register_loss, without_empty
 from .matryoshka import draw
 from .parts import Wrapper
 
-# How much an earlier block counts, by its number from 1.
+# How much an earlier block counts, by its number from 0, so that the first one weighs 1 (sentence-transformers, and ESE).
 WEIGHTINGS: dict[str, Callable[[int], float]] = {
     "uniform": lambda block: 1.0,
     "log": lambda block: 1 / (1 + math.log(1 + block)),
@@ -72,7 +72,7 @@ class Layers(Wrapper):
             here = queries[:, place], targets[:, place]
             mine = self.inner(*(F.normalize(vectors, dim=-1) for vectors in here), **extras)
             # Divided by how many were drawn: all earlier blocks together weigh the same, whatever `per_step` is.
-            terms.append(self.prior * WEIGHTINGS[self.weighting](place + 1) / number * mine)
+            terms.append(self.prior * WEIGHTINGS[self.weighting](place) / number * mine)
             if self.kl:
                 student = torch.cat([here[0], without_empty(here[1], empty)])
                 step = column_divergence(student, teacher, self.kl_temperature)

@@ -1,5 +1,6 @@
 """Batches without duplicates: no row is a false negative of another because it holds the same text or image."""
 
+import hashlib
 from typing import Any, Literal
 
 import numpy as np
@@ -197,7 +198,11 @@ def pair_keys(rows: Rows, by: Literal["both", "query", "positive"] = "both") -> 
 
     def number(pair: Pair) -> list[int]:
         numbers = [contents.number(getattr(pair, side)) for side in sides]
-        # 63 bits of the digest: a positive int64.
-        return [int.from_bytes(contents.keys[number][:8]) >> 1 for number in numbers]
+        return [_number(contents.keys[number]) for number in numbers]
 
     return np.array(rows.read("keys", number), dtype=np.int64)
+
+
+def _number(key: bytes) -> int:
+    """A key as a positive int64. It is hashed once more: keys of contents that cannot be told all begin alike."""
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
