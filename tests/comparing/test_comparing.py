@@ -329,6 +329,16 @@ def test_the_commands(pairs: Path, tmp_path: Path, capsys):
         assert why in capsys.readouterr().err, words
 
 
+def test_people_ask_with_texts_when_costs_are_measured(both):
+    from zoo.comparing.measuring import with_costs
+
+    measured = with_costs(both, [Contender.of(model(entry.name)) for entry in both.entries])
+    for entry in measured.entries:
+        assert (entry.cost.asked, entry.cost.ranked) == ("text", "image")
+        assert min(entry.cost.ms, entry.cost.rate) > 0
+        assert entry.cost.mb is None, "of a model that was open nobody can tell"
+
+
 @pytest.mark.slow
 def test_costs_are_measured_apart(pairs: Path):
     found = zoo.compare(["zoo-mini", "zoo-mini@dim=64"], pairs)

@@ -115,7 +115,7 @@ def _shown(item: Item) -> Iterator[tuple[str, str]]:
 
 
 def thumbnail(value: object, kind: str, item: Item) -> str:
-    """A small JPEG as data of a page; of a video one of its frames, of a document its first page; regions are outlined.
+    """A small JPEG as data of a page; of a video a frame of its middle, of a document its first page; regions are outlined.
 
     Raises:
         InputError: it cannot be read.
@@ -126,9 +126,11 @@ def thumbnail(value: object, kind: str, item: Item) -> str:
 
     if kind == "document":
         value = DocumentPage(value, 1)  # type: ignore[arg-type]
-    pixels = (
-        load_video(value, frames=1).frames[0] if kind == "video" or isinstance(value, Excerpt) else load_pixels(value)
-    )
+    if kind == "video" or isinstance(value, Excerpt):
+        frames = load_video(value, frames=3).frames
+        pixels = frames[len(frames) // 2]
+    else:
+        pixels = load_pixels(value)
     buffer = io.BytesIO()
     Image.fromarray(outlined(pixels, item.regions, SIDE)).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

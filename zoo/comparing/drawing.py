@@ -5,9 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 460, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 16, 44
-_ROW, _NAMES = 26, 150  # height of a row of intervals, and width of the names beside them
+WIDTH, HEIGHT = 420, 310
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 14, 44
+_ROW, _NAMES = 26, 158  # height of a row of intervals, and width of the names beside them
 _LONGEST = 22  # letters of a name
 
 
@@ -86,7 +86,7 @@ def _labels(points: Sequence[tuple[str, float, float]]) -> list[str]:
     found = []
     for name, x, y in sorted(points, key=lambda point: point[2]):
         shown = _short(name)
-        wide = 6.8 * len(shown)
+        wide = 7.2 * len(shown)
         places = [(x + 9, y + shift) for shift in (4, -10, 18, -24, 32)]
         places += [(x - 9 - wide, y + shift) for shift in (4, -10, 18, -24, 32)]
         inside = [(left, line) for left, line in places if left > 2 and left + wide < WIDTH - 2] or places

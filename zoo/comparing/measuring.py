@@ -171,11 +171,8 @@ def with_costs(
     """The same comparison, with what the models that were measured cost on this machine."""
     names = {entry.name for entry in found.entries}
     taking = [one for one in named if one.shown in names]
-    question = next(
-        (one for one in found.questions if all(not entry.unread for entry in found.entries)), found.questions[0]
-    )
     say("measuring speed and memory, in turn")
-    costs = measured(taking, (question.left, question.right), question.sides, device)
+    costs = measured(taking, *_embedded_most(found), device)
     entries = []
     for entry in found.entries:
         cost = costs[entry.name]

@@ -231,7 +231,7 @@ td small { display: block; color: var(--muted); font-size: .8rem; font-weight: 4
 th { color: var(--muted); font-weight: 600 } td:first-child { font-weight: 600 } td:last-child { padding-right: 0; white-space: normal; min-width: 9em }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); gap: 14px 26px; margin: 14px 0 }
 figure { margin: 0; max-width: 520px; min-width: 0 } figcaption { font-weight: 600; font-size: .92rem; margin-bottom: 4px }
-svg { display: block; width: 100%; height: auto; font-size: 12px } svg text { fill: var(--ink) } svg .tick, svg .axis { fill: var(--muted) }
+svg { display: block; width: 100%; height: auto; font-size: 12.5px } svg text { fill: var(--ink) } svg .tick, svg .axis { fill: var(--muted) }
 svg .grid { stroke: var(--grid) } svg .whisker { stroke: var(--mark); stroke-width: 2; opacity: .55 } svg .point { fill: var(--mark) }
 svg .out { fill: none; stroke: var(--out); stroke-width: 2 } svg .front { fill: none; stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 4 3 }
 pre { background: var(--page); border: 1px solid var(--grid); border-radius: 8px; padding: 10px 14px; margin: 10px 0 0; overflow-x: auto; font-size: .88rem }
