@@ -187,8 +187,9 @@ def test_models_that_are_none_are_named(pairs: Path):
 # ------------------------------------------------------------------------------------------------------ budgets
 
 
-def with_cost(found, **costs: tuple[float, float]):
-    entries = [replace(e, cost=Cost(*costs[e.name], 300.0, "text", "image", 1)) for e in found.entries]
+def with_cost(found, rounds=None, **costs: tuple[float, float]):
+    told = {entry.name: (rounds or {}).get(entry.name, ()) for entry in found.entries}
+    entries = [replace(e, cost=Cost(*costs[e.name], 300.0, "text", "image", 1, told[e.name])) for e in found.entries]
     return replace(found, entries=tuple(entries))
 
 
@@ -198,6 +199,10 @@ def test_a_budget_keeps_models_out_and_says_why(both):
     assert found.best() == best
     assert found.best("ms=20") == other
     assert found.best("rate=50") == other
+    quick = with_cost(both, **{best: (50.0, 10.0), other: (5.0, 100.0)}, rounds={best: (40, 60), other: (4, 6)})
+    assert f"{other} answers faster" in quick.table
+    unsure = with_cost(both, **{best: (50.0, 10.0), other: (5.0, 100.0)}, rounds={best: (5, 60), other: (4, 6)})
+    assert "answers faster" not in unsure.table, "not in every round"
     choice = found.choice("ms=20")
     assert choice.refused[best] == "50 ms for one query"
     with pytest.raises(NothingFitsError, match="50 ms for one query"):

@@ -34,7 +34,7 @@ class Cost:
     """What a model costs on this machine.
 
     Attributes:
-        ms: for one query, the median. rate: candidates a second. mb: largest memory of the process that embedded them, in MB; None
+        ms: for one query, the median of the rounds, and `rounds` all of them. rate: candidates a second. mb: largest memory of the process that embedded them, in MB; None
             where the system does not tell it, or the model was open here. asked, ranked: what the two were. threads: of torch.
     """
 
@@ -44,6 +44,11 @@ class Cost:
     asked: str
     ranked: str
     threads: int
+    rounds: tuple[float, ...] = ()
+
+    def faster(self, other: "Cost") -> bool:
+        """Whether it answered faster in every round: of machines that are busy the medians alone say little."""
+        return bool(self.rounds and other.rounds) and max(self.rounds) < min(other.rounds)
 
 
 def measured(
@@ -83,7 +88,8 @@ def measured(
     for name in (name for name in runs if name not in found):
         ms, rate = (statistics.median(row[key] for row in rounds[name]) for key in ("ms", "rate"))
         mb = rounds[name][-1].get("mb")
-        found[name] = Cost(ms, rate, mb, *kinds, threads=int(rounds[name][-1]["threads"]))
+        each = tuple(row["ms"] for row in rounds[name])
+        found[name] = Cost(ms, rate, mb, *kinds, threads=int(rounds[name][-1]["threads"]), rounds=each)
     return found
 
 

@@ -65,9 +65,9 @@ def verdict(found: "Comparison") -> list[str]:
         return [f"{choice.name}: {with_interval(found.quality(best))}."]
     said = [f"Take {choice.name}{budget}: {with_interval(found.quality(best))}."]
     if choice.beside:
-        cheaper = [name for name in choice.beside if _cheaper(entries[name], best)]
+        faster = [name for name in choice.beside if _faster(entries[name], best)]
         told = f"Not clearly worse: {_listed(choice.beside)}"
-        said.append(told + (f"; {_listed(cheaper)} answers faster." if cheaper else "."))
+        said.append(told + (f"; {_listed(faster)} answers faster." if faster else "."))
     elif len(found.ranked) > 1:
         others = [entry for entry in found.ranked if entry.name != choice.name and entry.name not in choice.refused]
         said += [f"It is clearly better than {_listed([entry.name for entry in others])}."] if others else []
@@ -79,8 +79,8 @@ def verdict(found: "Comparison") -> list[str]:
     return said
 
 
-def _cheaper(entry: "Entry", other: "Entry") -> bool:
-    return entry.cost is not None and other.cost is not None and entry.cost.ms < 0.9 * other.cost.ms
+def _faster(entry: "Entry", other: "Entry") -> bool:
+    return entry.cost is not None and other.cost is not None and entry.cost.faster(other.cost)
 
 
 def _listed(names: Sequence[str]) -> str:
