@@ -14,6 +14,17 @@ from zoo.spec import ModelSpec
 
 MAX_PHOTOS, PHOTO_SIDE = 500, 1024
 PYTHON = "3.11"  # what the tests run on
+_FRONT = """---
+title: $title
+emoji: 🔎
+colorFrom: indigo
+colorTo: green
+sdk: gradio
+sdk_version: "$gradio"
+python_version: "$python"
+app_file: app.py
+pinned: false
+"""
 APP = '''"""The demo of $repo: everything on this page is `zoo demo hf:$repo`."""
 
 import os
@@ -38,17 +49,9 @@ launch(
     port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
 )
 '''
-COMPARE_README = """---
-title: $title
-emoji: 🔎
-colorFrom: indigo
-colorTo: green
-sdk: gradio
-sdk_version: "$gradio"
-python_version: "$python"
-app_file: app.py
-pinned: false
-license: apache-2.0
+COMPARE_README = (
+    _FRONT
+    + """license: apache-2.0
 short_description: One query, several embedding models
 models:$repos
 tags:
@@ -60,17 +63,10 @@ tags:
 One query over several models, written by `zoo demo --compare … --space DIR`. On your own machine and over your own images:
 `pip install "embedding-zoo[demo]"`, then `zoo demo --compare $names --photos ~/Pictures`.
 """
-README = """---
-title: $title
-emoji: 🔎
-colorFrom: indigo
-colorTo: green
-sdk: gradio
-sdk_version: "$gradio"
-python_version: "$python"
-app_file: app.py
-pinned: false
-license: $license
+)
+README = (
+    _FRONT
+    + """license: $license
 short_description: $short
 models:
 - $repo
@@ -85,6 +81,7 @@ preload_from_hub:
 The demo of [$repo](https://huggingface.co/$repo), made by `zoo publish --space`. On your own machine and over your own
 images: `pip install "embedding-zoo[demo]"`, then `zoo demo hf:$repo --photos ~/Pictures`.
 """
+)
 SHORT = {
     frozenset({"text"}): "Search sentences by meaning",
     frozenset({"image"}): "Search images by an image",
