@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from tests import diagram
+
 PROJECT = Path(__file__).resolve().parents[1]
 ZOO = PROJECT / "zoo"
 # The only verbs that may reach up: a model saves and publishes itself.
@@ -134,58 +136,6 @@ def floors(graph: Graph) -> dict[str, int]:
     return known
 
 
-def needed(graph: Graph) -> dict[str, list[str]]:
-    """The graph without what follows: rooms that are imported only by way of others are left out (transitive reduction)."""
-
-    @cache
-    def reaches(room: str) -> frozenset[str]:
-        return graph[room].union(*(reaches(other) for other in graph[room]))
-
-    def by_way_of_others(room: str, other: str) -> bool:
-        return any(other in reaches(way) for way in graph[room] - {other})
-
-    return {room: sorted(o for o in others if not by_way_of_others(room, o)) for room, others in graph.items()}
-
-
-# ------------------------------------------------------------------------------------------------------------ drawing
-
-WIDTH, HEIGHT, BOX = 1200, 74, 30
-
-
-def places(at: Mapping[str, int]) -> dict[str, tuple[float, float]]:
-    """The middle of each room's box, the ground floor below."""
-    top = max(at.values())
-    found = {}
-    for floor in range(top + 1):
-        names = sorted(room for room, level in at.items() if level == floor)
-        for position, room in enumerate(names):
-            found[room] = (WIDTH * (position + 0.5) / len(names), (top - floor + 0.5) * HEIGHT + 10)
-    return found
-
-
-def svg(graph: Graph) -> str:
-    """The drawing: a box a room, a line to what it needs that no other way leads to."""
-    at = floors(graph)
-    where, bottom = places(at), (max(at.values()) + 1) * HEIGHT + 20
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom}" font-family="sans-serif" font-size="14">',
-        f'<rect width="{WIDTH}" height="{bottom}" fill="#ffffff"/>',
-    ]
-    for room, others in sorted(needed(graph).items()):
-        for other in others:
-            (x1, y1), (x2, y2) = where[room], where[other]
-            path = f"M{x1:.0f},{y1 + BOX / 2:.0f} C{x1:.0f},{y1 + HEIGHT / 2:.0f} {x2:.0f},{y2 - HEIGHT / 2:.0f} {x2:.0f},{y2 - BOX / 2:.0f}"
-            parts.append(f'<path d="{path}" fill="none" stroke="#9aa7b5" stroke-width="1.2"/>')
-    for room, (x, y) in sorted(where.items()):
-        wide = 9 * len(room) + 18
-        parts.append(
-            f'<rect x="{x - wide / 2:.0f}" y="{y - BOX / 2:.0f}" width="{wide}" height="{BOX}" rx="6" fill="#eef4fb" '
-            'stroke="#4a78a8"/>'
-        )
-        parts.append(f'<text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" fill="#1d2b3a">{room}</text>')
-    return "\n".join([*parts, "</svg>", ""])
-
-
 def table(graph: Graph, about: Mapping[str, str]) -> str:
     """The table of docs/architecture.md: a row for every room, from the top floor down."""
     at = floors(graph)
@@ -216,7 +166,7 @@ def files() -> Iterable[tuple[Path, str]]:
     """What is written, and where: the drawing, and the page with its table; the rest of the page is written by hand."""
     found, page = house(), PROJECT / "docs" / "architecture.md"
     text = TABLE.sub(lambda m: m.group(1) + table(found, about()) + m.group(2), page.read_text("utf-8"))
-    return ((PROJECT / "docs" / "architecture.svg", svg(found)), (page, text))
+    return ((PROJECT / "docs" / "architecture.svg", diagram.svg(floors(found))), (page, text))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,10 @@
-"""What README.md, docs/ and model_cards/ name is there: files, modules and names, imports of their programs, options of commands."""
+"""What README.md, docs/ and model_cards/ name is there: files, modules and names. tests/docs/ runs their programs and commands."""
 
-import ast
 import importlib.util
 import re
-import shlex
 from pathlib import Path
 
-import pytest
-
 from tests.every import every
-from zoo.cli import build_parser
 from zoo.registry.plugins import GROUPS
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -23,7 +18,6 @@ TEXTS = {path.relative_to(PROJECT).as_posix(): path.read_text("utf-8") for path 
 ELSEWHERE = {"zoo/models/mine.py", "zoo/indexes", "docs/openclip_results.csv"}
 _PATH = re.compile(r"(?<![\w/.-])(?:zoo|training|demos|tests|benchmarks|docs|model_cards)/[\w/.-]*\w/?")
 _NAME = re.compile(r"(?<![\w/.-])(?:zoo|tests|benchmarks)(?:\.[A-Za-z_]\w*)+(?![\w/-])")
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def is_module(name: str) -> bool:
@@ -50,11 +44,6 @@ def resolves(name: str) -> bool:
     return True
 
 
-def blocks(language: str) -> list[tuple[str, str]]:
-    """(page, program) of every block of a language."""
-    return [(page, code) for page, text in TEXTS.items() for kind, code in _BLOCK.findall(text) if kind == language]
-
-
 @every("page", TEXTS)
 def test_files_and_links_are_there(page: str):
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", TEXTS[page]) if ":" not in link]
@@ -69,35 +58,6 @@ def test_dotted_names_are_there():
     lost = {name: page for name, page in names.items() if not resolves(name)}
     assert len(names) > 20
     assert not lost
-
-
-def test_programs_import_what_there_is():
-    wanted = {}
-    for page, code in blocks("python"):
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.Import):
-                wanted |= {alias.name: page for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                wanted |= {f"{node.module}.{alias.name}": page for alias in node.names}
-    ours = {name: page for name, page in wanted.items() if name.split(".")[0] == "zoo"}
-    assert len(ours) > 20
-    assert not {name: page for name, page in ours.items() if not resolves(name)}
-
-
-def test_commands_have_the_options_that_the_pages_give_them(capsys: pytest.CaptureFixture[str]):
-    parser, wrong, seen = build_parser(), {}, 0
-    for page, code in blocks("bash"):
-        for line in code.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            if words[:1] != ["zoo"]:
-                continue
-            seen += 1
-            try:
-                parser.parse_args([word for word in words[1:] if word not in ("<", ">", "&")])
-            except SystemExit:
-                wrong[line] = (page, capsys.readouterr().err.splitlines()[-1])
-    assert seen > 30
-    assert not wrong
 
 
 def test_the_files_of_the_fast_tests_are_there():

@@ -278,7 +278,6 @@ def test_rings_and_floors_are_found():
     assert house.rings(rooms) == [["b", "c"]]
     straight = {name: frozenset(others) for name, others in {"a": "bc", "b": "c", "c": ""}.items()}
     assert house.floors(straight) == {"a": 2, "b": 1, "c": 0}
-    assert house.needed(straight) == {"a": ["b"], "b": ["c"], "c": []}
 
 
 def test_the_wheel_has_every_package():

@@ -68,13 +68,13 @@ def repository_path(place: str) -> str:
     """The path in the repository of a page of the site."""
     if (PROJECT / "docs" / place).is_file() or place.startswith("notebooks/"):
         return f"docs/{place}"
-    return "README.md" if place == "index.md" else place
+    return "README.md" if place in ("index.md", "readme.md") else place
 
 
 def site_path(path: str) -> str:
     """The path in the site of a file or folder of the repository."""
-    if path == "README.md":
-        return "index.md"
+    if path == "README.md":  # MkDocs would take a page of that name for one more index
+        return "readme.md" if (PROJECT / "docs" / "index.md").is_file() else "index.md"
     if (PROJECT / path).is_dir():
         path += "/index.md"
     path = re.sub(r"^docs/(notebooks/.*)\.ipynb$", r"docs/\1.md", path)
