@@ -26,6 +26,7 @@ from zoo.evaluation.inspecting.changes import CHANGES, compressed, cropped, turn
 from zoo.evaluation.inspecting.keeping import keep, with_block
 from zoo.evaluation.inspecting.material import cut_to, spread
 from zoo.evaluation.inspecting.sides import found_first
+from zoo.evaluation.inspecting.telling import rows_of
 from zoo.evaluation.results import Result
 from zoo.inputs.image import load_pixels
 from zoo.inputs.item import Item
@@ -325,6 +326,11 @@ class TestForms:
         assert "http" not in page.replace("http-equiv", "")
         assert "prefers-color-scheme: dark" in page
         assert page.count("<svg") == page.count("</svg>") == 3, "typos, languages, length"
+
+    def test_what_is_lost_is_told_with_its_interval(self) -> None:
+        figures = made().of("robustness")
+        lost = replace(figures[-1], low=-0.05, high=0.65)
+        assert rows_of([*figures[:-1], lost])[1][3:] == ("50.0 %", "30.0 (-5.0 to 65.0)", "-")
 
     def test_what_a_page_draws_comes_of_a_model(self, inspected) -> None:
         found = inspected[2]

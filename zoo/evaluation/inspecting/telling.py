@@ -12,12 +12,16 @@ def rows_of(figures: Sequence[Result]) -> list[tuple[str, ...]]:
     for figure in figures:
         cells.setdefault((figure.part, figure.dataset, figure.direction), {})[figure.metric] = figure
     return [
-        (
-            *row,
-            *(shown(found[metric]) if metric in found else "-" for metric in (RECALL, LOST, COSINE)),
-        )
+        (*row, *(_with_interval(found[metric]) if metric in found else "-" for metric in (RECALL, LOST, COSINE)))
         for row, found in cells.items()
     ]
+
+
+def _with_interval(figure: Result) -> str:
+    """A value, and of what is lost its 95 % interval: whether anything is lost at all."""
+    if figure.metric != LOST or figure.low is None or figure.high is None:
+        return shown(figure)
+    return f"{shown(figure)} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
 
 
 def sides_of(figures: Sequence[Result]) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
