@@ -211,6 +211,10 @@ def test_show(run):
     assert 'zoo.build_model("text-test")' in out
     assert "zoo encode" not in out, "it has no weights to load"
     assert 'zoo encode "a red motorbike" --model zoo-mini' in run("show", "zoo-mini")[1]
+    images = run("show", "dinov2-vit-s14")[1]
+    assert "zoo encode --image photo.jpg --model dinov2-vit-s14" in images
+    assert 'encode([Path("photo.jpg")])' in images
+    assert "red motorbike" not in images + run("show", "whisper-tiny")[1], "they read no text"
     spec = json.loads(run("show", "text-test", "--json")[1])
     assert spec == zoo.get_spec("text-test").to_dict()
     status, out, err = run("show", "txt-test")

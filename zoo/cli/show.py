@@ -71,6 +71,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
     made = f"./{spec.trained_folder}" if spec.recipe and not opened else ""
     loads = opened or spec.hub_id or spec.source or spec.packaged or spec.recipe
     opener = "load_model" if loads else "build_model"
+    in_python, in_shell = _example(spec)
     return spec, {
         "name": spec.name,
         "reads": ", ".join(sorted(spec.modalities)),
@@ -99,11 +100,20 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "default prompt": spec.default_prompt_name,
         **{f"prompt of a {role}": name for role, name in spec.roles.items()},
         **{row: words for row, words in reading_rows(spec).items() if row != "one item"},
-        "in Python": f'zoo.{opener}("{made or spelled(arguments.name)}").encode(["a red motorbike"])',
-        "in a shell": f'zoo encode "a red motorbike" --model {shlex.quote(made or arguments.name)}'
-        if opener == "load_model"
+        "in Python": f'zoo.{opener}("{made or spelled(arguments.name)}").encode([{in_python}])',
+        "in a shell": f"zoo encode {in_shell} --model {shlex.quote(made or arguments.name)}"
+        if opener == "load_model" and in_shell
         else None,
     }
+
+
+def _example(spec: "ModelSpec") -> tuple[str, str | None]:
+    """Something that the model reads, as Python and as `zoo encode` write it; None where `zoo encode` has no option for it."""
+    if "text" in spec.modalities:
+        return '"a red motorbike"', '"a red motorbike"'
+    if "image" in spec.modalities:
+        return 'Path("photo.jpg")', "--image photo.jpg"
+    return f'Path("{"recording.wav" if "audio" in spec.modalities else "clip.mp4"}")', None
 
 
 def _published(spec: "ModelSpec") -> str:
