@@ -17,6 +17,7 @@ from zoo.training.report.page import _STYLE
 
 from zoo import build_model, load_model
 from zoo.evaluation.pairs import evaluate_pairs
+from zoo.html_page import STYLE
 from zoo.inputs.item import Item
 from zoo.tables.pack_files import read_pack
 from zoo.tables.pairs import Pair
@@ -185,11 +186,13 @@ def test_drawings_take_the_colours_of_the_page(written):
     text = (written / "report.html").read_text()
     drawings = text[text.index("<svg") :]
     assert not [value for value in plots.COLOURS.values() if value in drawings]
-    light, dark = _STYLE.split("@media (prefers-color-scheme: dark)")[:2]
+    parts = [style.split("@media (prefers-color-scheme: dark)")[:2] for style in (STYLE, _STYLE)]
+    light = " ".join(part[0] for part in parts)
+    dark = " ".join(part[1].split("} }")[0] for part in parts)
     for name, value in plots.COLOURS.items():
         assert f"var(--{name})" in drawings or name == "card"
         assert f"--{name}: {value}" in light
-        assert f"--{name}: #" in dark.split("} }")[0]
+        assert f"--{name}: #" in dark
 
 
 def test_the_report_is_made_again_from_the_folder_alone(run, written, capsys):

@@ -24,7 +24,7 @@ from ..scoring import Found, flattered, scores_in, told_kept
 from ..verdict import GRADED, Scores, Verdict, judge
 from . import sections as parts
 from .examples import keep_examples, kept_examples
-from .page import Code, Plots, Section, Words, to_html, to_markdown
+from .page import Code, Paragraph, Plots, Section, to_html, to_markdown
 from .plots import can_draw
 
 __all__ = ["keep_examples", "read_metrics", "write_report"]
@@ -77,7 +77,7 @@ def write_report(out: Path) -> Path:
             "",
             [
                 *parts.summary(before, after, metrics, _verdict(found, before, after), _chosen(found)),
-                *([] if can_draw() else [Words(_NO_PLOTS, "note")]),
+                *([] if can_draw() else [Paragraph(_NO_PLOTS, "note")]),
             ],
         ),
         ("Retrieval on held-out pairs", parts.held_out(before, after)),
@@ -86,7 +86,7 @@ def write_report(out: Path) -> Path:
         ("Examples", parts.examples(kept, last)),
         ("Recipe", parts.recipe(stages)),
         ("Data", parts.data(data, skipped)),
-        ("Versions", [Words(" · ".join(f"{name} {version}" for name, version in versions.items()))]),
+        ("Versions", [Paragraph(" · ".join(f"{name} {version}" for name, version in versions.items()))]),
         ("Run it again", [Code(str(data["command"]))] if data.get("command") else []),
     ]
     sections = [(heading, blocks) for heading, blocks in sections if blocks]

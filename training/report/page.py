@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from zoo.html_page import html_page, safe
 from zoo.strangers.folders import Place
 from zoo.strangers.schema import Like
 
@@ -19,7 +20,7 @@ _JOINERS = "\u200c\u200d"  # not printable, and part of many scripts and emoji
 
 
 @dataclass(frozen=True)
-class Words:
+class Paragraph:
     """A paragraph; `kind` "verdict" for the sentence that matters ("verdict worse" in red), "note" for small print."""
 
     text: str
@@ -106,7 +107,7 @@ class Folded:
     table: Table
 
 
-Block = Words | Tiles | Table | Plots | Cases | Code | Folded
+Block = Paragraph | Tiles | Table | Plots | Cases | Code | Folded
 Section = tuple[str, Sequence[Block]]  # a heading and what stands below it
 
 
@@ -128,12 +129,12 @@ def shorten(text: object) -> str:
 def to_html(title: str, subtitle: str, sections: Sequence[Section], folder: Path) -> str:
     """The page; images are read from `folder` and put inside, nothing is loaded from elsewhere."""
     body = "\n".join(
-        f"<section>\n<h2>{_safe(heading)}</h2>\n" + "\n".join(_html(block, folder) for block in blocks) + "\n</section>"
+        f"<section>\n<h2>{safe(heading)}</h2>\n" + "\n".join(_html(block, folder) for block in blocks) + "\n</section>"
         if heading
         else "\n".join(_html(block, folder) for block in blocks)
         for heading, blocks in sections
     )
-    return _PAGE.format(title=_safe(title), subtitle=_safe(subtitle), style=_STYLE, body=body)
+    return html_page(title, f"<p>{safe(subtitle)}</p>", body, _STYLE)
 
 
 def to_markdown(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -145,34 +146,30 @@ def to_markdown(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _safe(text: object) -> str:
-    return html.escape(clean(text))
-
-
 def _html(block: Block, folder: Path) -> str:
     match block:
-        case Words(text, kind):
-            return f'<p class="{kind}">{_safe(text)}</p>' if kind else f"<p>{_safe(text)}</p>"
+        case Paragraph(text, kind):
+            return f'<p class="{kind}">{safe(text)}</p>' if kind else f"<p>{safe(text)}</p>"
         case Tiles(tiles):
-            cells = (f"<div><dt>{_safe(a)}</dt><dd>{_safe(b)}<small>{_safe(c)}</small></dd></div>" for a, b, c in tiles)
+            cells = (f"<div><dt>{safe(a)}</dt><dd>{safe(b)}<small>{safe(c)}</small></dd></div>" for a, b, c in tiles)
             return f'<dl class="tiles">{"".join(cells)}</dl>'
         case Table():
             return _html_table(block)
         case Plots(plots, size):
-            figures = (f"<figure><figcaption>{_safe(plot.title)}</figcaption>{plot.svg}</figure>" for plot in plots)
+            figures = (f"<figure><figcaption>{safe(plot.title)}</figcaption>{plot.svg}</figure>" for plot in plots)
             return f'<div class="plots {size}">{"".join(figures)}</div>'
         case Cases(title, cases):
-            return f"<h3>{_safe(title)}</h3>\n" + "\n".join(_html_case(case, folder) for case in cases)
+            return f"<h3>{safe(title)}</h3>\n" + "\n".join(_html_case(case, folder) for case in cases)
         case Code(text):
             return f"<pre><code>{html.escape(_visible(text))}</code></pre>"
         case Folded(title, table):
-            return f"<details><summary>{_safe(title)}</summary>{_html_table(table)}</details>"
+            return f"<details><summary>{safe(title)}</summary>{_html_table(table)}</details>"
 
 
 def _html_table(table: Table) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
         shown = (
-            f"<{tag}{' class=n' if place >= table.words else ''}>{_safe(cell)}</{tag}>"
+            f"<{tag}{' class=n' if place >= table.words else ''}>{safe(cell)}</{tag}>"
             for place, cell in enumerate(cells)
         )
         return f"<tr>{''.join(shown)}</tr>"
@@ -197,10 +194,10 @@ def _html_item(shown: Shown, folder: Path) -> str:
     out = ""
     if shown.image:
         data = base64.b64encode((Place.of(folder) / shown.image).read(_MOST_BYTES)).decode()
-        out += f'<img alt="{_safe(shown.alt)}" src="data:image/jpeg;base64,{data}">'
+        out += f'<img alt="{safe(shown.alt)}" src="data:image/jpeg;base64,{data}">'
     if shown.text:
-        out += f"<p dir=auto>{_safe(shown.text)}</p>"
-    return out + (f'<p class="note">{_safe(shown.note)}</p>' if shown.note else "")
+        out += f"<p dir=auto>{safe(shown.text)}</p>"
+    return out + (f'<p class="note">{safe(shown.note)}</p>' if shown.note else "")
 
 
 def _places(case: Case) -> str:
@@ -214,7 +211,7 @@ def _escaped(text: object) -> str:
 
 def _markdown(block: Block) -> str:
     match block:
-        case Words(text, kind):
+        case Paragraph(text, kind):
             return f"**{_escaped(text)}**" if kind.startswith("verdict") else _escaped(text)
         case Tiles(tiles):
             return _markdown_table(Table(("", "", ""), tiles))
@@ -253,64 +250,21 @@ def _markdown_case(case: Case) -> list[str]:
     return [*map(item, (case.asked, case.right, case.before, case.after)), *places]
 
 
-# Even if something escaped the escaping: no script, no request.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header><h1>{title}</h1><p>{subtitle}</p></header>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-
 # The names of colours are those of plots.COLOURS, whose drawings refer to them.
 _STYLE = """
-:root { --page: #f6f7f9; --card: #ffffff; --ink: #1b2330; --muted: #596273; --grid: #e2e6ec; --before: #8791a3;
-  --after: #2160d8; --queries: #c2570c; --targets: #0b7f78; --good: #137a3f; --bad: #b3261e;
-  --sans: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-@media (prefers-color-scheme: dark) { :root { --page: #12161c; --card: #1b2129; --ink: #e8ecf2; --muted: #a2acbb;
-  --grid: #343c48; --before: #8d98ab; --after: #74a7ff; --queries: #f2a25c; --targets: #4fd1c5; --good: #5fd08f;
-  --bad: #ff8f86 } }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 var(--sans) }
-header, main { max-width: 1040px; margin: 0 auto; padding: 0 20px } header { padding-top: 32px }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere } header p { color: var(--muted); margin: 6px 0 0 }
-section { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 18px 22px; margin: 20px 0 }
-h2 { font-size: 1.15rem; margin: 0 0 10px } h3 { font-size: 1rem; margin: 22px 0 8px } p { margin: 8px 0; max-width: 75ch }
-.verdict { font-size: 1.12rem; font-weight: 600; margin: 16px 0 0 } .verdict.worse { color: var(--bad) } .verdict.better { color: var(--good) } .note { color: var(--muted); font-size: .88rem }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 18px 0 0 }
-.tiles div { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 12px 16px }
-.tiles dt { color: var(--muted); font-size: .85rem } .tiles dd { margin: 0; font-size: 1.35rem; font-weight: 650;
-  font-variant-numeric: tabular-nums } .tiles small { display: block; color: var(--muted); font-size: .8rem; font-weight: 400 }
+:root { --before: #8791a3; --after: #2160d8; --queries: #c2570c; --targets: #0b7f78 }
+@media (prefers-color-scheme: dark) { :root { --before: #8d98ab; --after: #74a7ff; --queries: #f2a25c; --targets: #4fd1c5 } }
+.verdict { font-size: 1.12rem; font-weight: 600; margin: 16px 0 0 } .verdict.worse { color: var(--bad) } .verdict.better { color: var(--good) }
 .plots { display: grid; gap: 14px 22px; margin: 12px 0 } .plots.small { grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)) }
 .plots.wide { grid-template-columns: 1fr } .plots.pair { grid-template-columns: 46fr 72fr }
 @media (max-width: 720px) { .plots.pair { grid-template-columns: 1fr } }
- figure { margin: 0 } figcaption { font-weight: 600; font-size: .92rem }
-svg { display: block; width: 100%; height: auto } figure { overflow-x: auto }
-.wide svg { min-width: 600px } .pair figure + figure svg { min-width: 440px }
-.scroll { overflow-x: auto } table { border-collapse: collapse; min-width: 50%; font-variant-numeric: tabular-nums; font-size: .92rem }
-th, td { padding: 5px 18px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--grid) }
-td { overflow-wrap: break-word } th { color: var(--muted); font-weight: 600; white-space: nowrap }
-.full { width: 100% } .full td:first-child { white-space: nowrap }
-.n { text-align: right; white-space: nowrap } summary { cursor: pointer; color: var(--after); margin: 8px 0 }
-pre { background: var(--page); border: 1px solid var(--grid); border-radius: 8px; padding: 10px 14px; overflow-x: auto }
+figure { overflow-x: auto } .wide svg { min-width: 600px } .pair figure + figure svg { min-width: 440px }
+table { min-width: 50% } td { overflow-wrap: break-word } th { white-space: nowrap }
+.full { width: 100% } .full td:first-child { white-space: nowrap } summary { color: var(--after) }
 .case { display: flex; flex-wrap: wrap; gap: 10px; padding: 12px 0; border-top: 1px solid var(--grid) }
 .case > div { flex: 1 1 150px; border: 1px solid var(--grid); border-radius: 8px; padding: 8px 12px; overflow-wrap: anywhere }
-.case > .good { border-color: var(--good) } .case > .bad { border-color: var(--bad) }
-.good h4 { color: var(--good) } .bad h4 { color: var(--bad) }
-h4 { margin: 0 0 6px; font-size: .78rem; color: var(--muted); font-weight: 600 } .case p { margin: 0 }
+.case > .good { border-color: var(--good) } .case > .bad { border-color: var(--bad) } .case p { margin: 0 }
 .case img { display: block; max-width: 100%; height: 92px; object-fit: contain; background: #fff; border-radius: 6px }
 .case .place { flex: 0 0 96px; align-self: center; color: var(--muted); font-size: .85rem }
 .place b { display: block; color: var(--ink); font-size: 1.05rem; font-variant-numeric: tabular-nums }
-@media print { section { break-inside: avoid } }
 """

@@ -13,7 +13,7 @@ from zoo.tables.pairs import RIGHT
 
 from ..verdict import GRADED, HOW, Scores, Verdict, graded_lines, way_name
 from .examples import KINDS
-from .page import Block, Case, Cases, Folded, Plots, Table, Tiles, Words
+from .page import Block, Case, Cases, Folded, Paragraph, Plots, Table, Tiles
 from .plots import arrow, can_draw, curve, dumbbells, finite, planes, smooth
 
 DIALS = {
@@ -48,12 +48,12 @@ def summary(before: Scores, after: Scores, metrics: Metrics, verdict: Verdict | 
     if graded:
         count = len(after.graded or before.graded)  # type: ignore[arg-type]
         tiles.append((GRADED, " → ".join(map(_percent, graded)), f"{count:,} graded pairs"))
-    said = [Words(verdict.text, f"verdict {verdict.kind.split()[0]}")] if verdict is not None else []
+    said = [Paragraph(verdict.text, f"verdict {verdict.kind.split()[0]}")] if verdict is not None else []
     if verdict is None or verdict.kind != "too few":  # of which nothing can be said one way either
-        said += [Words(told, "note") for told in _verdicts(changes, last)]
+        said += [Paragraph(told, "note") for told in _verdicts(changes, last)]
     return [
         *said,
-        *([Words(kept, "note")] if kept else []),
+        *([Paragraph(kept, "note")] if kept else []),
         *([Tiles(tiles)] if tiles else []),
     ]
 
@@ -70,7 +70,7 @@ def _verdicts(changes: Mapping[str, Mapping[str, Difference]], last: PairScores 
 
 def held_out(before: Scores, after: Scores) -> list[Block]:
     if before == after == Scores():
-        return [Words(f"No pairs were held out, so nothing is known but the loss; {HOW}.")]
+        return [Paragraph(f"No pairs were held out, so nothing is known but the loss; {HOW}.")]
     graded = graded_lines(before, after)
     rows = [
         [line.measure, *map(_with_interval, (line.before, line.after)), _points(line.difference)] for line in graded
@@ -79,7 +79,7 @@ def held_out(before: Scores, after: Scores) -> list[Block]:
         f"Graded pairs: Spearman's correlation, times 100, of the model's similarity with the grades. Below, a pair counts as "
         f"right from a grade of {RIGHT} on."
     )
-    table = [Table(("", "before", "after", "difference"), rows), Words(note, "note")] if rows else []
+    table = [Table(("", "before", "after", "difference"), rows), Paragraph(note, "note")] if rows else []
     return [*table, *_retrieval(before.retrieval, after.retrieval)]
 
 
@@ -111,9 +111,9 @@ def _retrieval(before: PairScores | None, after: PairScores | None) -> list[Bloc
     )
     plots = [Plots([dumbbells(bars)])] if can_draw() else []
     mismatch = (
-        [] if changes or len(runs) < 2 else [Words("Before and after are not over the same pairs: no differences.")]
+        [] if changes or len(runs) < 2 else [Paragraph("Before and after are not over the same pairs: no differences.")]
     )
-    return [*plots, *mismatch, Table(head, rows, words=2), Words(note, "note")]
+    return [*plots, *mismatch, Table(head, rows, words=2), Paragraph(note, "note")]
 
 
 def space(before: PairScores | None, after: PairScores | None) -> list[Block]:
@@ -139,7 +139,7 @@ def space(before: PairScores | None, after: PairScores | None) -> list[Block]:
         "sphere, lower is more evenly (Wang & Isola, 2020). Modality gap: distance of the two sides' centroids (Liang et "
         "al., 2022); the image shows up to 300 pairs on their two main axes, found anew for each run."
     )
-    return [*([Plots(plots, "pair")] if plots else []), Table(("", *runs), rows), Words(note, "note")]
+    return [*([Plots(plots, "pair")] if plots else []), Table(("", *runs), rows), Paragraph(note, "note")]
 
 
 def examples(found: Mapping[str, Mapping[str, Sequence[Case]]], scores: PairScores | None) -> list[Block]:
@@ -153,7 +153,7 @@ def examples(found: Mapping[str, Mapping[str, Sequence[Case]]], scores: PairScor
 
 def training(metrics: Metrics, evaluations: Sequence[Mapping[str, Any]]) -> list[Block]:
     if not metrics["step"]:
-        return [Words("No step was logged.")]
+        return [Paragraph("No step was logged.")]
     return [*_judged(evaluations), *_curves(metrics)]
 
 
@@ -204,7 +204,7 @@ def data(data: Mapping[str, Any], skipped: list[str]) -> list[Block]:
         more = f" (the first {_MOST} are shown)" if len(skipped) > _MOST else ""
         shown = Table(("what and why",), [[text] for text in skipped[:_MOST]])
         blocks.append(Folded(f"Skipped items: {len(skipped):,}{more}", shown))
-    return blocks or [Words("Nothing was noted about the data.")]
+    return blocks or [Paragraph("Nothing was noted about the data.")]
 
 
 def _changes(before: PairScores | None, after: PairScores | None) -> dict[str, dict[str, Difference]]:

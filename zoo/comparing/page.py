@@ -13,6 +13,7 @@ from zoo.comparing.cases import Case, apart, shown
 from zoo.comparing.drawing import Point, intervals, pareto
 from zoo.comparing.telling import figures, number, overview, titled, verdict
 from zoo.evaluation.results import today
+from zoo.html_page import html_page, safe
 
 if TYPE_CHECKING:
     from zoo.comparing.comparison import Comparison, Entry, Key
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 OTHERS = 3  # models that are set against the best, one query after the other
 QUESTIONS = 4  # of which such queries are shown
 _INTERVAL = re.compile(r"(.+) \((.+ to .+)\)")
-_JOINERS = "\u200c\u200d"  # not printable, and part of many scripts and emoji
 
 
 def page(found: "Comparison") -> str:
@@ -31,7 +31,7 @@ def page(found: "Comparison") -> str:
     models = f"{len(found.entries)} model{'s' if len(found.entries) != 1 else ''}"
     told = f"{models} compared on {today()} · {_machine()} · zoo {__version__}"
     sections = [_summary(found), *_questions(found), *_differing(found), _left_out(found), _again(found)]
-    return _PAGE.format(title=_safe(title), told=_safe(told), style=_STYLE, body="\n".join(filter(None, sections)))
+    return html_page(title, f"<p>{safe(told)}</p>", "\n".join(filter(None, sections)), _STYLE)
 
 
 def _machine() -> str:
@@ -39,16 +39,10 @@ def _machine() -> str:
     return f"{platform.system()} {platform.machine()}, {cores} core{'s' if cores > 1 else ''}"
 
 
-def _safe(text: object) -> str:
-    """A text on one line, without control characters, escaped."""
-    line = "".join(letter if letter.isprintable() or letter in _JOINERS else " " for letter in str(text))
-    return html.escape(" ".join(line.split()), quote=True)
-
-
 def _summary(found: "Comparison") -> str:
     """Which one to take, the table of all, and quality against cost."""
     first, *others = verdict(found)
-    said = f'<p class="verdict">{_safe(first)}</p>' + "".join(f"<p>{_safe(one)}</p>" for one in others)
+    said = f'<p class="verdict">{safe(first)}</p>' + "".join(f"<p>{safe(one)}</p>" for one in others)
     head, rows = overview(found)
     ranked = found.ranked
     drawn = [_plane(found, "ms", "milliseconds for one query"), _plane(found, "mb", "MB of memory while embedding")]
@@ -63,7 +57,9 @@ def _summary(found: "Comparison") -> str:
     costs = [entry.cost for entry in found.entries if entry.cost is not None]
     if costs:
         note += f" Costs were measured here, in turn: one query is {costs[0].asked}, items are {costs[0].ranked}; threads: {costs[0].threads}."
-    return f"<section>{said}{_table(head, rows)}{plots}<p class=note>{_safe(note)}</p>{_command(found.command())}</section>"
+    return (
+        f"<section>{said}{_table(head, rows)}{plots}<p class=note>{safe(note)}</p>{_command(found.command())}</section>"
+    )
 
 
 def _plane(found: "Comparison", cost: str, unit: str) -> str:
@@ -80,11 +76,11 @@ def _plane(found: "Comparison", cost: str, unit: str) -> str:
 
 
 def _figure(title: str, svg: str) -> str:
-    return f"<figure><figcaption>{_safe(title)}</figcaption>{svg}</figure>"
+    return f"<figure><figcaption>{safe(title)}</figcaption>{svg}</figure>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{_safe(cell)}</th>" for cell in head)
+    top = "".join(f"<th>{safe(cell)}</th>" for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="scroll" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -92,11 +88,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _cell(cell: str) -> str:
     """A figure, and its interval in small print below it."""
     match = _INTERVAL.fullmatch(cell)
-    return _safe(cell) if match is None else f"{_safe(match[1])} <small>{_safe(match[2])}</small>"
+    return safe(cell) if match is None else f"{safe(match[1])} <small>{safe(match[2])}</small>"
 
 
 def _command(*commands: str) -> str:
-    return f"<pre><code>{'&#10;'.join(_safe(one) for one in commands)}</code></pre>"
+    return f"<pre><code>{'&#10;'.join(safe(one) for one in commands)}</code></pre>"
 
 
 def _questions(found: "Comparison") -> Iterator[str]:
@@ -110,7 +106,7 @@ def _questions(found: "Comparison") -> Iterator[str]:
             rows = [(entry.name, *entry.scores[key].figures[scores.headline]) for entry in entries]
             drawn = f'<div class="plots">{_figure(scores.headline, intervals(rows, f"{scores.headline} of every model"))}</div>'
         yield (
-            f"<section><h2>{_safe(titled(scores))}</h2><p class=note>{_safe(scores.notes)}</p>{_table(*figures(found, key))}{drawn}"
+            f"<section><h2>{safe(titled(scores))}</h2><p class=note>{safe(scores.notes)}</p>{_table(*figures(found, key))}{drawn}"
             f"<details><summary>The commands that give these figures</summary>{_command(*commands)}</details></section>"
         )
 
@@ -128,7 +124,7 @@ def _differing(found: "Comparison") -> Iterator[str]:
         if parts and asked < QUESTIONS:
             asked += 1
             scores = best.scores[key]
-            yield f"<section><h2>Where they differ: {_safe(titled(scores))}</h2>{''.join(parts)}</section>"
+            yield f"<section><h2>Where they differ: {safe(titled(scores))}</h2>{''.join(parts)}</section>"
 
 
 def _pair(found: "Comparison", key: "Key", entry: "Entry", other: "Entry") -> str:
@@ -137,7 +133,7 @@ def _pair(found: "Comparison", key: "Key", entry: "Entry", other: "Entry") -> st
         return ""
     counts = f"{entry.name} alone is right on {told.first:,} of {told.total:,}, {other.name} alone on {told.second:,}"
     cases = "".join(_case(case, (entry.name, other.name)) for case in told.cases)
-    return f"<h3>{_safe(entry.name)} and {_safe(other.name)}</h3><p class=note>{_safe(counts)}</p>{cases}"
+    return f"<h3>{safe(entry.name)} and {safe(other.name)}</h3><p class=note>{safe(counts)}</p>{cases}"
 
 
 def _case(case: Case, names: tuple[str, str]) -> str:
@@ -145,15 +141,15 @@ def _case(case: Case, names: tuple[str, str]) -> str:
     for name, item, rank in zip(names, case.found, case.ranks, strict=True):
         kind, mark = ("good", "✓") if rank == 1 else ("bad", f"✗ right at place {rank:,}")
         cells.append((kind, f"First by {name} {mark}", item))
-    body = "".join(f'<div class="{kind}"><h4>{_safe(label)}</h4>{_item(item)}</div>' for kind, label, item in cells)
+    body = "".join(f'<div class="{kind}"><h4>{safe(label)}</h4>{_item(item)}</div>' for kind, label, item in cells)
     return f"<article>{body}</article>"
 
 
 def _item(item: "Item") -> str:
     parts = {
         "image": lambda value: f'<img alt="" src="{html.escape(value, quote=True)}">',
-        "text": lambda value: f"<p dir=auto>{_safe(value)}</p>",
-        "note": lambda value: f"<p class=note>{_safe(value)}</p>",
+        "text": lambda value: f"<p dir=auto>{safe(value)}</p>",
+        "note": lambda value: f"<p class=note>{safe(value)}</p>",
     }
     return "".join(parts[kind](value) for kind, value in shown(item))
 
@@ -164,7 +160,7 @@ def _left_out(found: "Comparison") -> str:
     rows += [(entry.name, data, why) for entry in found.entries for data, why in entry.unread.items()]
     rows += [(entry.name, "", note) for entry in found.entries for note in entry.notes]
     models = _table(("model", "data", "why"), rows) if rows else ""
-    bad = "".join(f"<li>{_safe(one)}</li>" for one in found.bad[:50])
+    bad = "".join(f"<li>{safe(one)}</li>" for one in found.bad[:50])
     more = f"<li>and {len(found.bad) - 50:,} more</li>" if len(found.bad) > 50 else ""
     listed = (
         f"<details><summary>{len(found.bad):,} rows or items left out</summary><ul>{bad}{more}</ul></details>"
@@ -192,55 +188,21 @@ def _again(found: "Comparison") -> str:
     return f"<section><h2>The models</h2>{_table(('model', 'reads', 'languages', 'revision', 'paper'), rows)}</section>"
 
 
-# Even if something escaped the escaping: no script, no request.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header><h1>{title}</h1><p>{told}</p></header>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
 _STYLE = """
-:root { --page: #f6f7f9; --card: #fff; --ink: #1b2330; --muted: #596273; --grid: #e2e6ec; --mark: #2160d8; --out: #8791a3;
-  --good: #137a3f; --bad: #b3261e }
-@media (prefers-color-scheme: dark) { :root { --page: #12161c; --card: #1b2129; --ink: #e8ecf2; --muted: #a2acbb; --grid: #343c48;
-  --mark: #74a7ff; --out: #8d98ab; --good: #5fd08f; --bad: #ff8f86 } }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-header, main { max-width: 1080px; margin: 0 auto; padding: 0 20px } header { padding-top: 32px }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere } header p { color: var(--muted); margin: 6px 0 0 }
-section { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 18px 22px; margin: 20px 0 }
-h2 { font-size: 1.15rem; margin: 0 0 8px; overflow-wrap: anywhere } h3 { font-size: 1rem; margin: 20px 0 4px; overflow-wrap: anywhere }
-p { margin: 8px 0; max-width: 80ch; overflow-wrap: anywhere } .note { color: var(--muted); font-size: .88rem }
-.verdict { font-size: 1.2rem; font-weight: 600; margin: 0 0 8px }
-.scroll { overflow-x: auto; margin: 10px 0 }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem }
-th, td { padding: 5px 18px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--grid); white-space: nowrap }
-td small { display: block; color: var(--muted); font-size: .8rem; font-weight: 400 }
-th { color: var(--muted); font-weight: 600 } td:first-child { font-weight: 600 } td:last-child { padding-right: 0; white-space: normal; min-width: 9em }
+:root { --mark: #2160d8; --out: #8791a3 }
+@media (prefers-color-scheme: dark) { :root { --mark: #74a7ff; --out: #8d98ab } }
+p { overflow-wrap: anywhere } .verdict { font-size: 1.2rem; font-weight: 600; margin: 0 0 8px }
+table { width: 100% } th, td { white-space: nowrap } td small { display: block; color: var(--muted); font-size: .8rem; font-weight: 400 }
+td:first-child { font-weight: 600 } td:last-child { padding-right: 0; white-space: normal; min-width: 9em }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); gap: 14px 26px; margin: 14px 0 }
-figure { margin: 0; max-width: 520px; min-width: 0 } figcaption { font-weight: 600; font-size: .92rem; margin-bottom: 4px }
-svg { display: block; width: 100%; height: auto; font-size: 12.5px } svg text { fill: var(--ink) } svg .tick, svg .axis { fill: var(--muted) }
+figure { max-width: 520px; min-width: 0 } figcaption { margin-bottom: 4px }
+svg { font-size: 12px } svg text { fill: var(--ink) } svg .tick, svg .axis { fill: var(--muted) }
 svg .grid { stroke: var(--grid) } svg .whisker { stroke: var(--mark); stroke-width: 2; opacity: .55 } svg .point { fill: var(--mark) }
 svg .out { fill: none; stroke: var(--out); stroke-width: 2 } svg .front { fill: none; stroke: var(--mark); stroke-width: 1.5; stroke-dasharray: 4 3 }
-pre { background: var(--page); border: 1px solid var(--grid); border-radius: 8px; padding: 10px 14px; margin: 10px 0 0; overflow-x: auto; font-size: .88rem }
-summary { cursor: pointer; color: var(--mark); margin: 8px 0 0; padding: 4px 0 } ul { padding-left: 20px; overflow-wrap: anywhere }
+summary { color: var(--mark); padding: 4px 0 } ul { padding-left: 20px; overflow-wrap: anywhere }
 article { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 10px; padding: 12px 0; border-top: 1px solid var(--grid) }
 article > div { border: 1px solid var(--grid); border-radius: 8px; padding: 8px 12px; overflow-wrap: anywhere; min-width: 0 }
-article .good { border-color: var(--good) } article .bad { border-color: var(--bad) } .good h4 { color: var(--good) } .bad h4 { color: var(--bad) }
-h4 { margin: 0 0 6px; font-size: .8rem; color: var(--muted); font-weight: 600 } article p { margin: 0 }
+article .good { border-color: var(--good) } article .bad { border-color: var(--bad) } article p { margin: 0 }
 article img { display: block; max-width: 100%; height: 110px; object-fit: contain; border-radius: 6px; background: #fff }
-@media (max-width: 560px) { section { padding: 14px 14px } header, main { padding-left: 12px; padding-right: 12px } article { grid-template-columns: 1fr 1fr } }
-@media print { section { break-inside: avoid } }
+@media (max-width: 560px) { article { grid-template-columns: 1fr 1fr } }
 """

@@ -1,13 +1,12 @@
 """Small drawings as SVG that follow a page's colours: curves over steps, bars, planes and spreads. Nothing is loaded."""
 
-import html
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from zoo.strangers.terminal import shown
+from zoo.html_page import safe
 
 WIDTH, HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40
@@ -28,11 +27,6 @@ class Curve(NamedTuple):
     name: str
     colour: str
     points: Sequence[Point]
-
-
-def safe(text: object) -> str:
-    """A stranger's text as HTML: escaped, and without what controls a terminal or turns the direction of text."""
-    return html.escape(shown(str(text)))
 
 
 def curves(alt: str, found: Sequence[Curve], *, percent: bool = False) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zoo.evaluation.inspecting import charts
-from zoo.evaluation.inspecting.charts import Curve, Point, safe
+from zoo.evaluation.inspecting.charts import Curve, Point
 from zoo.evaluation.inspecting.tasks import (
     COSINE,
     LANGUAGE,
@@ -19,46 +19,27 @@ from zoo.evaluation.inspecting.tasks import (
 )
 from zoo.evaluation.inspecting.telling import rows_of, shown, sides_of
 from zoo.evaluation.results import Result
+from zoo.html_page import html_page, safe
 
 if TYPE_CHECKING:
     from zoo.evaluation.inspecting.inspection import Inspection
 
 _HEAD = ("changed", "data", "way", "recall@1", "points lost", "cosine to before")
 _STYLE = """
-:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b2330; --muted: #596273; --grid: #e2e6ec; --a: #2160d8; --b: #b4530a }
-@media (prefers-color-scheme: dark) { :root { --page: #12161c; --card: #1b2129; --ink: #e8ecf2; --muted: #a2acbb; --grid: #343c48;
-  --a: #74a7ff; --b: #f2a25c } }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-header, main { max-width: 1040px; margin: 0 auto; padding: 0 16px } header { padding-top: 28px } main { padding-bottom: 40px }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere } header p { color: var(--muted); margin: 6px 0 0; overflow-wrap: anywhere }
-section { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 16px 20px; margin: 18px 0 }
-h2 { font-size: 1.15rem; margin: 0 0 8px } div + h2 { margin-top: 24px } h3 { font-size: 1rem; margin: 18px 0 6px } p { margin: 6px 0; max-width: 75ch }
-code { font-size: .92em; overflow-wrap: anywhere } .note, figcaption small { color: var(--muted); font-size: .88rem }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 18px 0 0 }
-.tiles div { background: var(--card); border: 1px solid var(--grid); border-radius: 12px; padding: 10px 14px }
-dt { color: var(--muted); font-size: .85rem } dd { margin: 0 } .tiles dd { font-size: 1.3rem; font-weight: 650; font-variant-numeric: tabular-nums }
-.tiles small { display: block; color: var(--muted); font-size: .8rem; font-weight: 400 }
+:root { --a: #2160d8; --b: #b4530a }
+@media (prefers-color-scheme: dark) { :root { --a: #74a7ff; --b: #f2a25c } }
+div + h2 { margin-top: 24px } code { font-size: .92em; overflow-wrap: anywhere } figcaption small { display: block; font-weight: 400; color: var(--muted); font-size: .88rem }
+dt { color: var(--muted); font-size: .85rem } dd { margin: 0 }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); gap: 18px 24px; margin: 12px 0 }
-figure { margin: 0 } figcaption { font-weight: 600; font-size: .92rem } figcaption small { display: block; font-weight: 400 }
-svg { display: block; width: 100%; height: auto; max-width: 420px } svg text { font-size: 11px; fill: var(--ink) } svg .label { fill: var(--muted) }
+svg { max-width: 420px } svg text { font-size: 11px; fill: var(--ink) } svg .label { fill: var(--muted) }
 svg .grid { stroke: var(--grid) } svg polyline { fill: none; stroke-width: 2 } svg polyline.a, svg line.a { stroke: var(--a) }
 svg polyline.b, svg line.b { stroke: var(--b) } svg polyline.b { stroke-dasharray: 5 3 } svg .thin { stroke-width: 1.2 } svg .whisker { stroke: var(--ink) }
 svg rect.a, svg circle.a { fill: var(--a) } svg rect.b { fill: var(--b) } svg .mark { fill-opacity: .8 }
 svg polygon.a { fill: var(--a); fill-opacity: .55 } svg polygon.b { fill: var(--b); fill-opacity: .45 }
 .key { color: var(--muted); font-size: .88rem } .key b { font-weight: 600 } .key .a { color: var(--a) } .key .b { color: var(--b) }
-.scroll { overflow-x: auto; margin: 10px 0 } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
-th, td { padding: 5px 16px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--grid) } th { color: var(--muted); vertical-align: bottom }
-.n { text-align: right } td.n, .rows td:first-child { white-space: nowrap } summary { cursor: pointer; color: var(--a); margin: 8px 0 }
+th { vertical-align: bottom } .rows td:first-child { white-space: nowrap } th.n { white-space: normal } summary { color: var(--a) }
 .meaning div { padding: 6px 0; border-top: 1px solid var(--grid) } .meaning dt { color: var(--ink); font-weight: 600; font-size: .92rem }
-@media print { section { break-inside: avoid } }
 """
-# Even if something escaped the escaping: no script, no request.
-_PAGE = (
-    "<!doctype html>\n<html lang=en><meta charset=utf-8>\n<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; "
-    'style-src \'unsafe-inline\'">\n<meta name=viewport content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-    "<style>{style}</style>\n<header><h1>{title}</h1>\n{about}</header>\n<main>\n{body}\n</main>\n</html>\n"
-)
 
 
 def page(found: "Inspection") -> str:
@@ -66,7 +47,7 @@ def page(found: "Inspection") -> str:
     sections = [_space(found), _robustness(found), _wording(found), _length(found), _left_out(found)]
     about = f"<p>reads {safe(', '.join(found.reads))} · {found.dim:,} dimensions{_when(found)}</p>"
     body = "\n".join([_tiles(found), *(section for section in sections if section)])
-    return _PAGE.format(title=safe(f"What {found.model} is like"), style=_STYLE, about=about, body=body)
+    return html_page(f"What {found.model} is like", about, body, _STYLE)
 
 
 def _when(found: "Inspection") -> str:
