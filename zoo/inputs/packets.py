@@ -9,6 +9,7 @@ import numpy as np
 from zoo.inputs.av1 import Leaves
 
 if TYPE_CHECKING:
+    from av.index import IndexEntries
     from av.packet import Packet
 
 NO_TIME = np.iinfo(np.int64).min
@@ -74,7 +75,7 @@ class Packets:
 
     Attributes:
         kept: the packets, None where they are too many bytes. last: how long the last frame is shown, in the track's unit, 0
-            where that is not told.
+            where that is not told. by_index: whether they are what the file's own index says, and none was read.
     """
 
     def __init__(self, form: str, codec: str, extradata: bytes) -> None:
@@ -84,6 +85,7 @@ class Packets:
         self._kinds = bytearray()  # of frames of MPEG-1 and 2: I, P, B; 0 where that is not told
         self.kept: list[Packet] | None = []
         self.last = 0
+        self.by_index = False
         self._bytes, self._latest, self._packed = 0, NO_TIME, False
         self._layers: set[int] = set()  # of time, in H.265
         self._closed = bytearray()  # of H.264: before which all frames are shown before it, and after which after it
@@ -127,6 +129,31 @@ class Packets:
             self.kept.extend(packets)
             if self._bytes > _KEPT:
                 self.kept = None
+
+    def take_index(self, entries: "IndexEntries", size: int) -> bool:
+        """Takes what a file's own index says of all packets, where each is a key frame and lies in the file; whether it did.
+
+        Args:
+            size: bytes of the file.
+        """
+        if self.codec not in _KEYED or self._hides:
+            return False
+        entries = [entry for entry in entries if entry.size]  # others show the frame before
+        times = array("q", [entry.timestamp for entry in entries])
+        places = array("q", [entry.pos for entry in entries])
+        whole = all(
+            entry.is_keyframe and not entry.is_discard and 0 <= entry.pos <= size - entry.size for entry in entries
+        )
+        if not whole or not entries or (np.diff(np.frombuffer(times, np.int64)) <= 0).any():
+            return False
+        self._pts, self._dts, self._pos = times, times, places
+        self._keys = self._shown = bytearray(b"\1") * len(entries)
+        self.kept, self.by_index = None, True
+        return True
+
+    def place(self, number: int) -> tuple[int, int]:
+        """By what a packet is known again: where it lies, and its time."""
+        return self._pos[number], self._pts[number]
 
     def _tell_layers(self, packets: "list[Packet]") -> None:
         for packet in packets:

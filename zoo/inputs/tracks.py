@@ -1,8 +1,9 @@
 """The frames of a video file by PyAV, in the process of `zoo.inputs.decoding`: counted by packets, found by times, each exact.
 
 A file is demuxed once without decoding, which says how many frames a player shows, when, and from which key frame each one can
-be decoded. Then only what the taken frames need is decoded. Each frame carries the number of its packet through the decoder, so
-that none is taken for another. Where the packets do not tell (times that are missing, come twice or jump; a key frame that is
+be decoded; where each frame is a key frame, an MP4's own index says as much, and next to nothing is demuxed. Then only what the
+taken frames need is decoded. Each frame carries the number of its packet through the decoder, so that none is taken for another.
+Where the packets do not tell (times that are missing, come twice or jump; a key frame that is
 none), all frames are decoded and counted instead.
 """
 
@@ -87,18 +88,22 @@ class VideoFile:
     def __init__(self, file: io.RawIOBase, form: str, bounds: Bounds, name: str) -> None:
         self.file, self.form, self.bounds, self.name = file, form, bounds, name
         self._limits = {"max_pixels": str(bounds.pixels + bounds.pixels // 8)}  # of whole blocks, a little more
+        self._end = file.seek(0, io.SEEK_END)
         self.container, self.stream = self._opened()
         self.context = self.stream.codec_context
         check_room(1, self.context.height, self.context.width, bounds, name)
-        self.context.thread_count, self.context.copy_opaque = 1, True
+        self.context.thread_count = 1
         self.context.options = self._limits
         self.reformatter = av.video.reformatter.VideoReformatter()
         self.size: tuple[int, int] | None = None
-        self.packets = self._scanned()
+        self._demuxed: Iterator[tuple[int, Packet]] = iter(())
+        self._sought = False
+        self._started(self._indexed() or self._scanned())
+
+    def _started(self, packets: Packets) -> None:
+        self.packets, self._at = packets, len(packets)
         self._told: tuple[np.ndarray, np.ndarray] | tuple[()] | None = None
         self._count: tuple[np.ndarray, np.ndarray] | None = None
-        self._demuxed: Iterator[tuple[int, Packet]] = iter(())
-        self._at, self._sought = len(self.packets), False
 
     def rest(self) -> None:
         """Keeps little, until more of it is asked for; packets only where they could not be sought."""
@@ -124,6 +129,11 @@ class VideoFile:
                 # Where a file was cut off, its last packet may be half a frame.
                 if self.form != "mov" and len(order) > 1:
                     yield self._by_packets(choose, order[order != len(self.packets) - 1], places)
+        if self.packets.by_index:  # which was wrong
+            self._reopen()
+            self._started(self._scanned())
+            yield from self.attempts(choose)
+            return
         with suppress(UntoldError):
             groups = self.packets.groups
             if groups is not None:
@@ -170,6 +180,28 @@ class VideoFile:
                 other.discard = av.stream.Discard.all
         return container, stream
 
+    def _indexed(self) -> Packets | None:
+        """The packets by the file's own index, where that tells all of them; the last one is looked at.
+
+        An index has the times of decoding. Those of showing are the same where each frame is a key frame, or else the first packet
+        that is taken differs from it.
+        """
+        entries = self.stream.index_entries if self.form == "mov" else ()
+        if not 1 < len(entries) <= self.bounds.frames:
+            return None
+        packets = Packets(self.form, self.context.codec.canonical_name, self.context.extradata or b"")
+        if not packets.take_index(entries, self._end):
+            return None
+        with suppress(av.error.FFmpegError):
+            self.container.seek(int(packets.dts[-1]), stream=self.stream)
+            demuxed = self._demux()
+            last = next(demuxed, None)
+            if last is not None and next(demuxed, None) is None and _place(last) == packets.place(-1):
+                packets.last = last.duration or 0
+                return packets
+        self._reopen()
+        return None
+
     def _scanned(self) -> Packets:
         packets = Packets(self.form, self.context.codec.canonical_name, self.context.extradata or b"")
         count, number, waiting, size = -1, 0, [], 0  # the last packet stands for the end
@@ -177,7 +209,6 @@ class VideoFile:
             count += 1
             if not packet.size:  # a frame that was dropped, and shows the one before
                 continue
-            packet.opaque = (number,)
             number += 1
             waiting.append(packet)
             size += packet.size
@@ -206,7 +237,7 @@ class VideoFile:
             return None if places is None or order is None else (order, places)
         # It begins within a group of frames, or with some that need what was cut away: the decoder gives none of those.
         first = next((frame for frame in self._decoded(0, len(self.packets), lenient=True)), None)
-        number = _number(first) if first is not None else None
+        number = first.pts if first is not None else None
         return (order[places[order] >= places[number]], places) if number is not None else None
 
     def _shown(self, times: np.ndarray, numbers: np.ndarray) -> Shown:
@@ -233,34 +264,31 @@ class VideoFile:
             return Shown(seconds, keys, rate)
         return Shown(seconds, keys, count / length)
 
-    def _from(self, first: int) -> Iterator[tuple[int, "Packet"]]:
-        """Packets with their numbers, from one on."""
+    def _from(self, first: int, end: int) -> Iterator[tuple[int, "Packet"]]:
+        """Packets with their numbers, from one to before another."""
         if self.packets.kept is not None:
-            yield from enumerate(self.packets.kept[first:], first)
+            yield from enumerate(self.packets.kept[first:end], first)
             return
-        if first < self._at or self.packets.pos[first] - self.packets.pos[self._at] > _FAR:
+        far = _BUFFER if self.packets.by_index else _FAR
+        if first < self._at or self.packets.pos[first] - self.packets.pos[self._at] > far:
             self._seek(first)
         at = first  # the next one that is to be given
-        while at < len(self.packets):
+        while at < end:
             number, packet = next(self._demuxed, (len(self.packets), None))
             self._at = number + 1
-            if packet is None or (number >= at and _place(packet) != self._place(number)):  # a search that led astray
+            astray = packet is None or (number >= at and _place(packet) != self.packets.place(number))
+            if astray:  # by a search
                 if self._sought is False:
                     raise UntoldError("other packets than before")
                 self._reopen()
             elif number >= at:
-                packet.opaque = (number,)
                 yield number, packet
                 at = number + 1
-
-    def _place(self, number: int) -> tuple[int, int]:
-        return int(self.packets.pos[number]), int(self.packets.pts[number])
 
     def _seek(self, first: int) -> None:
         """Demuxes anew, from a packet or one before it."""
         if first and self.form in _SOUGHT:
             times = self.packets.dts if self.form == "mov" else self.packets.pts
-            numbers = {self._place(number): number for number in range(max(0, first - 1000), first + 1)}
             with suppress(av.error.FFmpegError):
                 if self.form in ("mov", "matroska"):
                     self.container.seek(int(times[first]), stream=self.stream)
@@ -268,10 +296,11 @@ class VideoFile:
                     self.container.seek(int(self.packets.pos[first]), unsupported_byte_offset=True)
                 packets = self._demux()
                 start = next(packets, None)
-                at = numbers.get(_place(start)) if start is not None else None
-                if at is not None:
-                    self._sought, self._at, self._demuxed = True, at, _numbered(at, start, packets)
-                    return
+                place = _place(start) if start is not None else None
+                for at in range(first, max(-1, first - 1000), -1):
+                    if self.packets.place(at) == place:
+                        self._sought, self._at, self._demuxed = True, at, _numbered(at, start, packets)
+                        return
         self._reopen()
 
     def _reopen(self) -> None:
@@ -292,7 +321,7 @@ class VideoFile:
         left_out: frozenset[int] = frozenset(),
         lenient: bool = False,
     ) -> "Iterator[VideoFrame]":
-        """The frames of packets from `first` to before `end`, in the order in which they are shown.
+        """The frames of packets from `first` to before `end`, in the order in which they are shown; their `pts` is the packet's number.
 
         Args:
             wanted: numbers of packets; of others, frames that no other one needs may be left out. left_out: those that are not
@@ -305,13 +334,12 @@ class VideoFile:
         skips = wanted is not None and self.packets.disposable
         leaves = self.packets.leaves if wanted is not None else b""
         given = False
-        for number, packet in self._from(first):
-            if number >= end:
-                break
+        for number, packet in self._from(first, end):
             if (left_out and number in left_out) or (leaves and leaves[number] and number not in wanted):
                 continue
             if skips:
                 context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
+            packet.pts = number
             try:
                 frames = context.decode(packet)
             except av.error.FFmpegError as error:
@@ -343,7 +371,7 @@ class VideoFile:
             # Shown before the key frame and made of what lies before it, as in open groups.
             early = frozenset((first + np.flatnonzero(places[first:end] < places[first])).tolist())
             for frame in self._decoded(first, end, wanted=frozenset(waiting), left_out=early):
-                number = _number(frame)
+                number = frame.pts
                 if number is None or ranks[number] <= before:
                     raise UntoldError("other frames than the packets say, or in another order")
                 if frame.is_corrupt:  # and what is made of it is not right either
@@ -379,8 +407,8 @@ class VideoFile:
         """All frames decoded: the packets that they come from, and their times."""
         numbers, times = [], []
         for frame in self._all():
-            numbers.append(_number(frame) or 0)
-            times.append(NO_TIME if frame.pts is None else frame.pts)
+            numbers.append(frame.pts or 0)
+            times.append(NO_TIME if frame.pts is None else int(self.packets.pts[frame.pts]))
         if not numbers:
             raise CorruptVideoError(f"{self.name} is damaged: none of its frames can be decoded", what=self.name)
         return np.array(numbers), np.array(times, np.int64)
@@ -401,7 +429,7 @@ class VideoFile:
     def _all(self) -> "Iterator[VideoFrame]":
         try:
             for frame in self._decoded(0, len(self.packets), lenient=True):
-                if not (frame.is_corrupt and self.form != "mov" and _number(frame) == len(self.packets) - 1):
+                if not (frame.is_corrupt and self.form != "mov" and frame.pts == len(self.packets) - 1):
                     yield frame
         except UntoldError as error:
             raise self._damaged(str(error)) from error
@@ -427,14 +455,6 @@ def _place(packet: "Packet") -> tuple[int, int]:
 def _numbered(at: int, start: "Packet", packets: Iterator["Packet"]) -> Iterator[tuple[int, "Packet"]]:
     yield at, start
     yield from enumerate(packets, at + 1)
-
-
-def _number(frame: "VideoFrame") -> int | None:
-    """The number of the packet that a frame comes from.
-
-    It stands in a tuple of its own: PyAV finds such objects by their address, and one small number is one object for all.
-    """
-    return frame.opaque[0] if frame.opaque else None
 
 
 def _begin(begins: np.ndarray, places: np.ndarray, target: int) -> int:
