@@ -26,6 +26,7 @@ from zoo.evaluation import packs as evaluation_packs
 from zoo.evaluation.packs import BENCHMARKS, evaluate_pack, pack_results
 from zoo.evaluation.results import read_results
 from zoo.inputs.remembering import Pixels, remembering
+from zoo.regions import MaskedCrop
 
 NASTY = '<script>alert("x")</script> & \x1b[31m'
 
@@ -120,6 +121,22 @@ def test_what_one_model_cannot_embed_is_left_out_for_all(pairs: Path, monkeypatc
     assert any("no usable vector" in why for why in found.bad)
     (result, *_) = found.results(found.entries[0])
     assert result.source == "zoo eval first second --data pairs.csv", "alone it would be over other rows"
+
+
+def test_a_model_of_nan_is_left_out_and_named(pairs: Path, both):
+    broken = model("broken")
+    with torch.no_grad():
+        for weight in broken.parameters():
+            weight.fill_(float("nan"))
+    found = zoo.compare([model("first", seed=1), broken], pairs, speed=False)
+    assert [entry.name for entry in found.entries] == ["first"]
+    assert (
+        "broken could embed nothing of pairs; the first reason: the model gave no usable vector"
+        in found.left_out["broken"]
+    )
+    assert found.entries[0].scores[found.keys[0]].figures == both.entries[0].scores[both.keys[0]].figures
+    with pytest.raises(QuestionsError, match="no usable vector"):
+        zoo.compare([broken], pairs, speed=False)
 
 
 def test_vectors_are_kept_by_model_and_content(pairs: Path, tmp_path: Path):
@@ -283,6 +300,27 @@ def test_packs_have_the_figures_of_the_evaluation(name: str, pack, monkeypatch):
     assert mine == {
         (r.task, r.direction, r.metric): tuple(round(x, 6) for x in (r.value, r.low, r.high)) for r in wanted
     }
+
+
+def test_the_pack_of_regions_has_the_figures_of_the_evaluation(pack, monkeypatch):
+    from zoo.comparing import packs
+    from zoo.evaluation import regions
+
+    pack("regions")
+    scenes = {part: packs.read_scenes("val", part)[:3] for part in (packs.SCENES, packs.CELLS)}
+    for module in (packs, regions):
+        monkeypatch.setattr(module, "read_scenes", lambda split, part: scenes[part])
+    one = model("first", seed=1)
+    found = run([Contender.of(one)], [packs.PackQuestion.of("regions", "val")])
+    mine = {(r.part, r.direction, r.metric): (r.value, r.low, r.high) for r in found.results(found.entries[0])}
+    wanted = {}
+    for score in regions.evaluate_regions(one, "val", {"masked crop": MaskedCrop()}):
+        figures = {("recall", k): told for k, told in score.region_to_text.items()}
+        told = {(regions.REGION_TO_TEXT, regions.IN_IMAGE): score.in_image}
+        told |= {(regions.REGION_TO_TEXT, f"{name}@{k}"): one for (name, k), one in figures.items()}
+        told |= {(regions.TEXT_TO_REGION, f"hit@{k}"): one for k, one in score.text_to_region.items()}
+        wanted |= {(f"{score.part}, masked crop", *key): tuple(round(x, 6) for x in one) for key, one in told.items()}
+    assert mine == wanted
 
 
 def test_pixels_are_kept_up_to_a_limit(pairs: Path):

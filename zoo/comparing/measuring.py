@@ -240,6 +240,11 @@ def _embedded(
                 continue
             check_reads(model, question)
             left, right = embed(model, question, cache)
+            if not (left.there.any() and right.there.any()):  # it would leave no row for the others
+                why = (*left.skipped, *right.skipped)[0]
+                raise QuestionsError(
+                    f"{one.shown} could embed nothing of {question.source.name}; the first reason: {why}"
+                )
         except ZooError as error:
             if isinstance(error, ArgumentError):
                 raise
