@@ -118,22 +118,25 @@ def _differing(found: "Comparison") -> Iterator[str]:
         return
     best, asked = ranked[0], 0
     for key in found.keys:
-        parts = [
-            part for other in ranked[1 : 1 + OTHERS] if key in other.scores and (part := _pair(found, key, best, other))
-        ]
+        others = [other for other in ranked[1 : 1 + OTHERS] if key in other.scores]
+        parts = [_pair(found, key, best, other, place > 0) for place, other in enumerate(others)]
+        parts = [part for part in parts if part]
         if parts and asked < QUESTIONS:
             asked += 1
             scores = best.scores[key]
             yield f"<section><h2>Where they differ: {safe(titled(scores))}</h2>{''.join(parts)}</section>"
 
 
-def _pair(found: "Comparison", key: "Key", entry: "Entry", other: "Entry") -> str:
+def _pair(found: "Comparison", key: "Key", entry: "Entry", other: "Entry", folded: bool) -> str:
     told = apart(found, key, entry, other)
     if told is None or not told.cases:
         return ""
     counts = f"{entry.name} alone is right on {told.first:,} of {told.total:,}, {other.name} alone on {told.second:,}"
     cases = "".join(_case(case, (entry.name, other.name)) for case in told.cases)
-    return f"<h3>{safe(entry.name)} and {safe(other.name)}</h3><p class=note>{safe(counts)}</p>{cases}"
+    names = f"{safe(entry.name)} and {safe(other.name)}"
+    if folded:
+        return f"<details><summary>{names}: {safe(counts)}</summary>{cases}</details>"
+    return f"<h3>{names}</h3><p class=note>{safe(counts)}</p>{cases}"
 
 
 def _case(case: Case, names: tuple[str, str]) -> str:
