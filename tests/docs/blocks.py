@@ -34,7 +34,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The file that the block is, told by its first line: "# zoo/models/mine.py"."""
+        """The file that the block is, named in its first line: "# zoo/models/mine.py"."""
         found = _FILE.match(self.code) if self.language == "python" else None
         return found["path"] if found else None
 

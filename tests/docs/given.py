@@ -109,7 +109,7 @@ def _media(folder: Path, home: Path) -> None:
     for place in (home / "Videos", home / "Stuff" / "2024"):
         place.mkdir(exist_ok=True)
         (place / "clip.mp4").write_bytes(video)
-    for name in ("clip.webm", "clip.mp4", "talk.mp4", "film.mp4", "video.mp4"):
+    for name in ("clip.webm", "clip.mp4", "talk.mp4", "video.mp4"):
         (folder / name).write_bytes(video)
     for name in ("Recordings", "Sounds"):
         _copy(recordings, home / name)
