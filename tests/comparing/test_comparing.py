@@ -289,7 +289,7 @@ def test_packs_have_the_figures_of_the_evaluation(name: str, pack, monkeypatch):
 
     pack(name)
     if name == "photos":  # some of its rows are enough here
-        rows = packs.read_pack(name, "val")[::12]
+        rows = packs.read_pack(name, "val")[::40]
         for module in (packs, evaluation_packs):
             monkeypatch.setattr(module, "read_pack", lambda *_: rows)
     one = model("first", seed=1)
@@ -372,9 +372,11 @@ def test_the_commands(pairs: Path, tmp_path: Path, capsys):
         assert why in capsys.readouterr().err, words
 
 
-def test_people_ask_with_texts_when_costs_are_measured(both):
+def test_people_ask_with_texts_when_costs_are_measured(both, monkeypatch):
+    from zoo.comparing import costs
     from zoo.comparing.measuring import with_costs
 
+    monkeypatch.setattr(costs, "ROUNDS", 1)
     measured = with_costs(both, [Contender.of(model(entry.name)) for entry in both.entries])
     for entry in measured.entries:
         assert (entry.cost.asked, entry.cost.ranked) == ("text", "image")

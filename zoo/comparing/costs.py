@@ -35,7 +35,8 @@ class Cost:
 
     Attributes:
         ms: for one query, the median of the quickest round; `rounds` has that of all. rate: candidates a second. mb: largest memory
-            of the process that embedded them, in MB; None where the system does not tell it, or the model was open here. asked, ranked: what the two were. threads: of torch.
+            of the process that embedded them, in MB; None where the system does not tell it, or the model was open here. asked, ranked: what the
+            two were. threads: of torch.
     """
 
     ms: float
