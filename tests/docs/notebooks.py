@@ -59,6 +59,7 @@ def _shrink(data: dict[str, Any]) -> None:
         png = base64.b64decode(data["image/png"])
         with Image.open(io.BytesIO(png)) as image:
             image.convert("RGB").save(jpeg := io.BytesIO(), "JPEG", quality=85)
+        data.pop("image/jpeg", None)  # Pillow gives both
         if len(jpeg.getvalue()) < len(png):
             del data["image/png"]
             data["image/jpeg"] = base64.b64encode(jpeg.getvalue()).decode()

@@ -12,6 +12,8 @@ from tests.hub import LoopbackHub
 MOST = 500_000  # bytes of a notebook with its images
 # What a run has to have printed, so that a notebook cannot pass by printing nothing.
 SAID = {
+    "fine-tune": r"\d+% → (?:8\d|9\d|100)%",
+    "from-zero-to-a-space": r"zoo verify hf:me/tiny-shapes",
     "search-your-photos": r"\d\.\d\d  \w+",
 }
 
