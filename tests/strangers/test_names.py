@@ -271,13 +271,14 @@ def test_a_name_that_is_no_path_of_this_machine(sandbox: Sandbox, name: str) -> 
 
 @slow
 @pytest.mark.parametrize("name", OUTSIDE)
-@pytest.mark.parametrize("command", ["train", "mine", "eval"])
+@pytest.mark.parametrize("command", ["train", "mine", "eval", "compare"])
 def test_pairs_that_were_found_name_no_file_outside(sandbox: Sandbox, command: str, name: str) -> None:
     gift = _named(sandbox, _metadata, name)
     words = {
         "train": ["train", gift, "--model", "zoo-mini", "--dry-run", "--out", sandbox.out / "run"],
         "mine": ["mine", gift, "--teacher", "zoo-mini", "--out", sandbox.out / "m.jsonl", "--max-bad", "0"],
         "eval": ["eval", "zoo-mini", "--pairs", gift, "--max-bad", "0"],
+        "compare": ["compare", "zoo-mini", "--data", gift, "--max-bad", "0", "--no-speed"],
     }[command]
     answer = sandbox.zoo(*words).safe()
     assert "leads out of the folder" in answer.text, answer.text

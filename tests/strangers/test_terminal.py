@@ -119,6 +119,7 @@ def test_no_room_prints_by_a_console_of_its_own():
         pytest.param(["card", "./NASTY"], marks=pytest.mark.slow),
         pytest.param(["verify", "./NASTY"], marks=pytest.mark.slow),
         pytest.param(["eval", "./NASTY", "--pairs", "NASTY.csv"], marks=pytest.mark.slow),
+        pytest.param(["compare", "./NASTY", "--data", "NASTY.csv", "--no-speed"], marks=pytest.mark.slow),
     ],
     ids=lambda command: command[0],
 )
