@@ -180,9 +180,9 @@ def test_a_function_gives_its_model_its_name():
 
 
 @pytest.mark.usefixtures("_own_registry")
-def test_the_readmes_own_model_keeps_its_facts():
-    """The program under "Add a model", as it stands there."""
-    section = (Path(__file__).resolve().parents[1] / "README.md").read_text().partition("## Add a model")[2]
+def test_the_documents_own_model_keeps_its_facts():
+    """The program of docs/add-a-model.md, as it stands there."""
+    section = (Path(__file__).resolve().parents[1] / "docs" / "add-a-model.md").read_text()
     exec(section.partition("```python\n")[2].partition("```")[0], {"__name__": "zoo.models.mine"})
     spec = zoo.get_spec("mine-vit-s16")
     model = zoo.build_model("mine-vit-s16")
