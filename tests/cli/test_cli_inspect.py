@@ -83,3 +83,11 @@ def test_cards_are_set_from_what_is_kept(tmp_path: Path, capsys):
     (kept.parent / "gone.json").write_text("{}", encoding="utf-8")
     assert cards.main(["--folder", str(tmp_path), "--table", str(readme), "--check"]) == 1
     assert "gone.json: no model of that name" in capsys.readouterr().out
+
+
+def test_every_packaged_model_has_its_block():
+    for name in zoo.list_models():
+        if zoo.get_spec(name).packaged:
+            block = cards.find((cards.CARDS / f"{name}.md").read_text("utf-8"), "inspected")
+            assert block is not None, name
+            assert f"`zoo inspect {name}`" in block
