@@ -23,14 +23,30 @@ BEFORE: dict[str, list[str]] = {
 }
 # Names and folders of a page that are the reader's own: a program that makes them.
 NAMES: dict[str, str] = {
+    "docs/evaluation.md": """
+import numpy
+from PIL import Image
+from pathlib import Path
+Path("val").mkdir()
+rows = ["image,text"]
+for n in range(40):  # calibration wants thirty pairs
+    Image.fromarray(numpy.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype="uint8")).resize((96, 96)).save(f"val/{n}.png")
+    rows.append(f"val/{n}.png,pattern number {n}")
+Path("val.csv").write_text("\\n".join(rows) + "\\n", "utf-8")
+""",
     "docs/media.md": """
 import numpy
 samples = numpy.sin(numpy.arange(44_100, dtype="float32") / 20)
 frames = numpy.random.default_rng(0).integers(0, 256, (4, 60, 80, 3), dtype="uint8")
 """,
     "docs/rerankers.md": """
-import zoo
-zoo.build_reranker("u-marvel-reranker-test").save_pretrained("my-checkpoint")
+from pathlib import Path
+from tests.reference.qwen2_vl import write_qwen2_vl
+write_qwen2_vl(Path("my-checkpoint"))
+""",
+    "docs/search.md": """
+import shutil
+shutil.copy("photos/harbour.jpg", "photos/harbour-again.jpg")  # zoo dedupe ends with 1 where nothing is there twice
 """,
 }
 # Large models of the Hub → the tiny one of the family, which runs the same code with random weights.
