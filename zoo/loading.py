@@ -215,10 +215,10 @@ def open_model(
 def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
     check_revision(name, opening.revision)
     known = get_spec(like) if like is not None else None
-    if known is not None and known.format is None and known.attention is None:
+    if known is not None and known.format is None and known.attention is None and not known.pooling:
         raise UnknownModelError(
-            f"{like} is neither a vision-language model nor a text model whose attention is stated; the files of all others "
-            "say themselves how they are read"
+            f"{like} is neither a vision-language model nor a text model whose attention or pooling is stated; the files of all "
+            "others say themselves how they are read"
         )
     if is_folder(name):
         return open_folder(Path(name).expanduser(), replace(opening, like=known))

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from zoo.errors import PromptError
@@ -85,6 +85,78 @@ def for_role(spec: ModelSpec, role: Role) -> dict[str, Any]:
             stacklevel=4,
         )
     return {"prompt": ""}
+
+
+def arguments_of(
+    spec: ModelSpec, role: Role, prompt: str | None, prompt_name: str | None, task: str | None, examples: Any = None
+) -> dict[str, Any]:
+    """The arguments of `encode` for this role: the prompt that was given, the task's, or else the model's own for the role.
+
+    Raises:
+        PromptError: as `of_task`; or a task beside a prompt, or examples without a task.
+    """
+    if task is not None or examples is not None:
+        if prompt is not None or prompt_name is not None:
+            raise PromptError("task and prompt are both given; a task becomes a prompt by itself: give one of them")
+        return {"prompt": of_task(spec, role, task, examples)}
+    return (
+        for_role(spec, role)
+        if prompt is None and prompt_name is None
+        else {"prompt": prompt, "prompt_name": prompt_name}
+    )
+
+
+def of_task(spec: ModelSpec, role: Role, task: str | None, examples: Iterable[tuple[str, str]] | None = None) -> str:
+    """The text that a task becomes before an input of this role.
+
+    A model whose spec has an `instruction` takes a task described in words, before queries alone. Others take the name of a
+    task, for which they have a prompt: "qa-query", "Retrieval.passage", or "Clustering" for both roles.
+
+    Args:
+        examples: pairs of a query and what answers it, shown before the task (in-context learning), in this order; of a model whose
+            spec has an `example`.
+
+    Raises:
+        PromptError: there is no task, the model has no such one or takes none, or an example is no pair of two texts.
+    """
+    if not isinstance(task, str) or not task.strip():
+        raise PromptError(
+            f"task must be a text that says what is looked for, not {task!r:.60}"
+            + ("; examples are of a task" if examples is not None else "")
+        )
+    if not spec.instruction:
+        if examples is not None:
+            raise PromptError(f"{spec.name} takes no examples of a task; leave them out")
+        return spec.prompts[_task_prompt(spec, role, task)]
+    if role == "document":
+        raise PromptError(f"documents of {spec.name} stand without a task, which its queries get alone; leave it out")
+    if examples is not None and not spec.example:
+        raise PromptError(f"{spec.name} takes a task and no examples of it; leave them out")
+    shown = [_filled(spec.example, task=task, query=q, response=r) for q, r in map(_pair, examples or ())]
+    return "".join((*shown, _filled(spec.instruction, task=task)))
+
+
+def _pair(example: Any) -> tuple[str, str]:
+    whole = isinstance(example, tuple | list) and len(example) == 2
+    if not whole or not all(isinstance(text, str) and text.strip() for text in example):
+        raise PromptError(
+            f"an example is a pair of a query and what answers it, two texts; {example!r:.80} has no answer, or is no such pair"
+        )
+    return example[0], example[1]
+
+
+def _filled(template: str, **values: str) -> str:
+    """A template with its blanks filled; braces in what fills them stay as they are."""
+    return re.sub(r"\{(\w+)\}", lambda blank: values.get(blank[1], blank[0]), template)
+
+
+def _task_prompt(spec: ModelSpec, role: Role, task: str) -> str:
+    """The name of a model's prompt for a task by name."""
+    roles = (role, *ALIASES[role])
+    names = [f"{task}{mark}{name}" for name in roles for mark in "-."] + [task] * (task not in ("query", "document"))
+    if (found := next((name for name in names if name in spec.prompts), None)) is None:
+        raise PromptError(f"{spec.name} has no prompt for a {role} of the task {task!r:.60}; {_listed(spec)}")
+    return found
 
 
 def _listed(spec: ModelSpec) -> str:

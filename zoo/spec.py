@@ -35,7 +35,7 @@ def _limits(name: str, value: Any) -> Any:
 
 CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("name", "license", "hub_id", "demo", "source", "family", "similarity"), text),
-    **dict.fromkeys(("pooling", "projection", "adapter", "recipe", "pages"), text),
+    **dict.fromkeys(("pooling", "projection", "adapter", "recipe", "pages", "instruction", "example"), text),
     **dict.fromkeys(("revision", "base", "base_revision", "paper"), optional(text)),
     **dict.fromkeys(("default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
@@ -45,6 +45,7 @@ CHECKS: Mapping[str, Check] = {
     "dims": wholes,
     "params": whole(0),
     "packaged": flag,
+    "pool_prompt": flag,
     "format": optional(_a_format),
     "media": _limits,
 }
@@ -75,6 +76,10 @@ class ModelSpec:
         prompts: text put before an input, by name; the names "query" and "document" are those of roles.
         default_prompt_name: the one of `prompts` that `encode` puts where none is asked for; None for none.
         roles: which of `prompts` is a role's, where none is called like it: {"query": "s2p_query"}.
+        instruction: what a task described in words becomes before a query, with "{task}" in it ("Instruct: {task}\\nQuery: "); ""
+            where the model takes none. example: what an example of a task becomes before that, with "{query}" and "{response}",
+            and "{task}" where it is repeated; "" where it takes none (see `zoo.prompts.of_task`).
+        pool_prompt: whether the tokens of a prompt are pooled with the text's; they are read in any case.
         languages: ISO 639-1 codes of the languages of its training texts, or "multilingual"; () without texts.
         packaged: its weights are inside the installed package.
         source: what `load_model` opens, e.g. "open_clip:ViT-B-32/openai"; "" means the hub_id.
@@ -82,7 +87,8 @@ class ModelSpec:
         format: how the backbone reads an item as one sequence of text and marked media; None for other models.
         media: limits of each medium in that sequence, by modality ({"image": ImageLimits(...)}).
         pooling: what becomes of that sequence's tokens: the "last" one, the "mean", or "tokens" (each is a vector); another
-            pooler by the name of its class. By default the last, with late interaction all tokens.
+            pooler by the name of its class. By default the last, with late interaction all tokens. Of a text backbone: the name of
+            the pooler's class ("Cls"), where the checkpoint's own files do not say it; "" where they do.
         projection: name in the checkpoint of the linear layer after the backbone ("custom_text_proj"), "" for none.
         adapter: which one of the adapters in the checkpoint's folder `adapters` is merged ("retrieval"), "" for none.
         similarity: how its vectors are compared: "cosine", of one unit vector an item; "dot", of one vector per item that
@@ -129,6 +135,9 @@ class ModelSpec:
     targets: tuple[str, ...] = ()
     base_revision: str | None = None
     pages: Pages = "image"
+    instruction: str = ""
+    example: str = ""
+    pool_prompt: bool = True
 
     def __post_init__(self) -> None:
         for fact, check in CHECKS.items():
@@ -164,10 +173,12 @@ class ModelSpec:
 
     def _check_sequence(self) -> None:
         if self.format is None:
-            if self.media or self.pooling or self.projection or self.adapter:
+            if self.media or self.projection or self.adapter:
                 raise ValueError(
-                    f"{self.name}: media, pooling, projection and adapter are of a sequence, and there is no format of one"
+                    f"{self.name}: media, projection and adapter are of a sequence, and there is no format of one"
                 )
+            if self.pooling and set(self.modalities) != {"text"}:
+                raise ValueError(f"{self.name}: pooling is of a sequence or of a text backbone, and this is neither")
             return
         object.__setattr__(self, "pooling", self.pooling or ("tokens" if self.similarity == "maxsim" else "last"))
         check_pooling(self.format, self.pooling)
@@ -185,6 +196,11 @@ class ModelSpec:
             raise ValueError(
                 f"{self.name}: the prompt {wrong[0][:60]!r} has {size:,} characters, before each input; at most {LONGEST_PROMPT:,}"
             )
+        for fact, blanks in (("instruction", ("{task}",)), ("example", ("{query}", "{response}"))):
+            if (template := getattr(self, fact)) and (lost := [blank for blank in blanks if blank not in template]):
+                raise ValueError(f"{self.name}: {fact} must hold {lost[0]}, and is {template[:60]!r}")
+        if self.example and not self.instruction:
+            raise ValueError(f"{self.name}: example is of a task, and there is no instruction for one")
         if wrong := [code for code in self.languages if not re.fullmatch(r"[a-z]{2,3}|multilingual", code)]:
             raise ValueError(f"{self.name}: a language is an ISO 639-1 code or multilingual, not {wrong[0]!r}")
 
@@ -264,10 +280,10 @@ class ModelSpec:
         else:
             facts["format"] = self.format.to_dict()
         facts["media"] = limits_to_dict(self.media)
-        for name in ("media", "pooling", "projection", "adapter", "recipe"):
+        for name in ("media", "pooling", "projection", "adapter", "recipe", "instruction", "example"):
             if not facts[name]:
                 del facts[name]
-        for name, usual in (("similarity", "cosine"), ("pages", "image")):
+        for name, usual in (("similarity", "cosine"), ("pages", "image"), ("pool_prompt", True)):
             if facts[name] == usual:
                 del facts[name]
         facts["roles"], facts["languages"], facts["targets"] = (

@@ -27,7 +27,7 @@ from zoo.fusion import WeightedSum
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.regions import Region
 from zoo.inputs.spacing import PERS, Per, Spacing
-from zoo.prompts import Role, for_role, name_for, text_of
+from zoo.prompts import Role, arguments_of, for_role, name_for, text_of
 from zoo.regions import MaskedCrop, RegionRule, rule_of
 from zoo.scales import Scales
 from zoo.similarity import PRECISIONS, Precision, check_precision, similarity
@@ -326,21 +326,34 @@ class Embedder(nn.Module):
         return other
 
     def encode_query(
-        self, inputs: Any, *, prompt: str | None = None, prompt_name: str | None = None, **options: Any
+        self,
+        inputs: Any,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        task: str | None = None,
+        examples: Iterable[tuple[str, str]] | None = None,
+        **options: Any,
     ) -> Tensor | list[Tensor] | Iterator[Tensor]:
-        """`encode` with the model's query prompt; where it has none, with none at all. Another prompt takes its place."""
-        return self.encode(inputs, **self._prompt_or_role(prompt, prompt_name, "query"), **options)
+        """`encode` with the model's query prompt; where it has none, with none at all. Another prompt takes its place.
+
+        Args:
+            task, examples: what queries ask for, in place of a prompt (see `zoo.prompts.of_task`): described in words, with pairs of a
+                query and its answer, or by name, as the model has it.
+        """
+        return self.encode(inputs, **arguments_of(self.spec, "query", prompt, prompt_name, task, examples), **options)
 
     def encode_document(
-        self, inputs: Any, *, prompt: str | None = None, prompt_name: str | None = None, **options: Any
+        self,
+        inputs: Any,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        task: str | None = None,
+        **options: Any,
     ) -> Tensor | list[Tensor] | Iterator[Tensor]:
-        """`encode` with the model's document prompt; where it has none, with none at all. Another prompt takes its place."""
-        return self.encode(inputs, **self._prompt_or_role(prompt, prompt_name, "document"), **options)
-
-    def _prompt_or_role(self, prompt: str | None, prompt_name: str | None, role: Role) -> dict[str, Any]:
-        if prompt is None and prompt_name is None:
-            return self.for_role(role)
-        return {"prompt": prompt, "prompt_name": prompt_name}
+        """`encode` with the model's document prompt, or that of a task by name; where it has none, with none at all."""
+        return self.encode(inputs, **arguments_of(self.spec, "document", prompt, prompt_name, task), **options)
 
     @checked(inputs=iterable, batch_size=optional(whole()), dim=optional(whole(None)), progress=optional(flag))
     def encode_stream(

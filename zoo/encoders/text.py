@@ -85,11 +85,19 @@ class TransformersText(Encoder):
 
     def prepare_item(self, item: Item) -> list[int]:
         config, text = self.backbone.config, item.text
-        ids = check_ids(self.tokenize(text), config.vocab_size, config.model_type)
-        return _After(ids, self.tokenize.prompt_length(text.prompt)) if isinstance(text, _Prompted) else ids
+        ids = check_ids(self.tokenize(self.written(text)), config.vocab_size, config.model_type)
+        return _After(ids, self.skipped(text.prompt)) if isinstance(text, _Prompted) else ids
+
+    def written(self, text: str) -> str:
+        """What is tokenised of a text."""
+        return text
+
+    def skipped(self, prompt: str) -> int:
+        """How many of a text's first tokens are not pooled, for they are a prompt's."""
+        return self.tokenize.prompt_length(prompt)
 
     def cut(self, item: Item) -> Cut | None:
-        return self.tokenize.cut(item.text)
+        return self.tokenize.cut(self.written(item.text))
 
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)

@@ -78,8 +78,14 @@ class _Checked:
         """Of a long text what decides the tokens that are kept."""
         raise NotImplementedError(f"{type(self).__name__} must define _shorten")
 
-    def prompt_length(self, prompt: str) -> int:
-        """Tokens of a prompt at the beginning of a text, counted as sentence-transformers does: its own end left out."""
+    def prompt_length(self, prompt: str, special_tokens: bool = True) -> int:
+        """Tokens of a prompt at the beginning of a text, counted as sentence-transformers does: its own end left out.
+
+        Args:
+            special_tokens: False counts the prompt's own alone, without what the tokenizer puts around a text.
+        """
+        if not special_tokens:
+            return len(self._own_ids(self._lowered(prompt)))
         ids, special = self._ids(self._lowered(prompt)), self._special()
         return len(ids) - (bool(ids) and ids[-1] in special)
 
@@ -96,6 +102,10 @@ class _Checked:
     def _ids(self, text: str) -> list[int]:
         """The ids of any text."""
         raise NotImplementedError(f"{type(self).__name__} must define _ids")
+
+    def _own_ids(self, text: str) -> list[int]:
+        """The ids of any text, without special tokens around it, and whole."""
+        raise NotImplementedError(f"{type(self).__name__} must define _own_ids")
 
     def _special(self) -> Set[int]:
         """The ids of all special tokens."""
@@ -143,6 +153,10 @@ class FastTokenizer(_Checked):
 
     def _ids(self, text: str) -> list[int]:
         return list(self.core.encode(text, self.special_tokens).ids)
+
+    def _own_ids(self, text: str) -> list[int]:
+        read = self.core.encode(text, False)
+        return [*read.ids, *(number for rest in read.overflowing for number in rest.ids)]
 
     def _overflows(self, text: str) -> bool:
         return bool(self.core.encode(text, self.special_tokens).overflowing)
@@ -213,9 +227,9 @@ class SlowTokenizer(_Checked):
         self.max_tokens = max_tokens
 
     def _shorten(self, text: str) -> str:
-        return text if self.max_tokens is None else shorten(text, self.max_tokens, self._encode, side=self.side)
+        return text if self.max_tokens is None else shorten(text, self.max_tokens, self._own_ids, side=self.side)
 
-    def _encode(self, text: str) -> list[int]:
+    def _own_ids(self, text: str) -> list[int]:
         with naming(text):
             return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 

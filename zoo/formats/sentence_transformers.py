@@ -101,7 +101,7 @@ class SentenceTransformers(Layout):
         if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
             raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
         similarity = settings.get("similarity_fn_name") or opening.similarity
-        prompts = _prompts(settings, folder / SETTINGS)
+        prompts = prompts_of(settings, folder / SETTINGS)
         if not modules or modules[0][0] not in FIRST:
             raise UnrecognisedCheckpointError(f"{folder / MODULES} must begin with one of {', '.join(FIRST)}")
         kind, path = modules[0]
@@ -209,7 +209,7 @@ def _cut(model: "Embedder", dim: int | None, where: Path) -> "Embedder":
     return model
 
 
-def _prompts(settings: dict[str, Any], file: Path) -> dict[str, Any]:
+def prompts_of(settings: dict[str, Any], file: Path) -> dict[str, Any]:
     """The facts of a spec about prompts. An empty one is a prompt too: its role has it, and no other name counts."""
     prompts = {name: text or "" for name, text in (settings.get("prompts") or {}).items()}
     default = settings.get("default_prompt_name")

@@ -41,6 +41,30 @@ def read_tensors(folder: Path, allow_pickle: bool) -> "dict[str, Tensor]":
     return tensors
 
 
+def read_beginning(folder: Path, prefix: str, allow_pickle: bool) -> "dict[str, Tensor]":
+    """Those tensors of a large checkpoint whose names begin so, by what comes after; of safetensors the others stay unread.
+
+    Raises:
+        MissingWeightsError, UnsafeCheckpointError: as `read_tensors`.
+    """
+    from safetensors import safe_open
+
+    files = weight_files({path.name for path in folder.iterdir()}, STEM, PICKLES)
+    check_weights(files, str(folder), f"{STEM}.safetensors", allow_pickle)
+    found: dict[str, Tensor] = {}
+    for path in (folder / name for name in files if not name.endswith(".json")):
+        if path.suffix != ".safetensors":
+            found |= {name: tensor for name, tensor in read_pickle(path).items() if name.startswith(prefix)}
+            continue
+        names = [name for name in read_header(path) if name.startswith(prefix)]
+        with safe_open(path, framework="pt") as tensors:
+            found |= {name: tensors.get_tensor(name) for name in names}
+    for name, tensor in found.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise MissingWeightsError(f"{folder}: {name} has NaN or infinite weights; take another copy")
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+
+
 def read_safetensors(path: Path) -> "dict[str, Tensor]":
     """One file, its header checked.
 

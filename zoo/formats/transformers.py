@@ -85,10 +85,13 @@ class Transformers(Layout):
         check_text(config, where, opening.ignore, opening.attention)
 
     def load(self, folder: Path, opening: Opening) -> "Embedder":
-        """Dual towers, or a text backbone with mean pooling (what sentence-transformers does without modules.json)."""
+        """Dual towers, or a text backbone; it is pooled as the model that it is read like, else by the mean.
+
+        The mean is what sentence-transformers takes without modules.json.
+        """
+        from zoo import pooling
         from zoo.embedder import Embedder, Tower
         from zoo.heads import Identity
-        from zoo.pooling import Mean
 
         config = read_object(folder / "config.json")
         if config.get("model_type") in DUAL:
@@ -101,7 +104,9 @@ class Transformers(Layout):
             attention=opening.attention,
         )
         spec = text_spec(opening.name, encoder, encoder.width, attention=opening.attention)
-        return Embedder(spec, [Tower(encoder, Mean(), Identity())])
+        named = opening.like.pooling if opening.like is not None and opening.like.format is None else ""
+        pooler = getattr(pooling, {"": "Mean", "mean": "Mean", "last": "LastToken"}.get(named, named))
+        return Embedder(spec, [Tower(encoder, pooler(), Identity())])
 
 
 def has_own_code(config: dict[str, Any]) -> bool:
@@ -135,6 +140,7 @@ def text_spec(name: str, encoder: "TransformersText", dim: int, **facts: Any) ->
     """The facts of a text embedder that nobody registered."""
     params = sum(p.numel() for p in encoder.parameters())
     facts = {"license": "unknown", "params": params, "max_tokens": encoder.max_tokens, **facts}
+    facts["pool_prompt"] = getattr(encoder, "pool_prompt", True)
     return ModelSpec(name=name, modalities=frozenset({"text"}), dim=dim, **facts)
 
 

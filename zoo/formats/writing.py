@@ -162,7 +162,7 @@ def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
 def _describe(role: str, part: "nn.Module | RegionRule") -> dict[str, Any]:
     cls = type(part)
     ours = re.fullmatch(
-        r"zoo\.(((encoders|regions)\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*)",
+        r"zoo\.(((encoders|regions|pooling)\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*)",
         f"{cls.__module__}:{cls.__name__}",
     )
     kind = name_of(cls) or (ours[1] if ours else None)

@@ -1,6 +1,7 @@
 """Our own layout: config.json with `"model_type": "zoo"`, model.safetensors and the tokenizer's files."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,8 @@ def _built(spec: ModelSpec, config: dict[str, Any], where: str, folder: Path | N
         model = Embedder(spec, _towers(config, where, folder), fusion, region)
     except ValueError as error:
         raise UnrecognisedCheckpointError(f"{where}: {error}") from error
+    if not all(getattr(tower.encoder, "pool_prompt", True) for tower in model.towers):
+        model.spec = replace(model.spec, pool_prompt=False)  # folders of before this fact say it of the encoder alone
     model.logit_scale = scale_of(config, where)
     model.calibration = calibration_of(config, where)
     return model

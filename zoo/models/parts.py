@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
     from zoo.encoders.frames import FramesVideo
     from zoo.encoders.image import TimmImage, timm_image
+    from zoo.encoders.nv_embed import NvEmbedText
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
     from zoo.encoders.pe_av import PeAv
     from zoo.encoders.segmented import segmented
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from zoo.encoders.whisper import WhisperAudio
     from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
     from zoo.pooling import Cls, EveryToken, LastToken, Mean
+    from zoo.pooling.latent_attention import LatentAttention
 else:
 
     @cache
@@ -41,6 +43,7 @@ else:
         from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
         from zoo.encoders.frames import FramesVideo
         from zoo.encoders.image import TimmImage, timm_image
+        from zoo.encoders.nv_embed import NvEmbedText
         from zoo.encoders.open_clip import OpenClipImage, OpenClipText
         from zoo.encoders.pe_av import PeAv
         from zoo.encoders.segmented import segmented
@@ -54,6 +57,7 @@ else:
         from zoo.encoders.whisper import WhisperAudio
         from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
         from zoo.pooling import Cls, EveryToken, LastToken, Mean
+        from zoo.pooling.latent_attention import LatentAttention
 
         return locals()
 
@@ -76,6 +80,7 @@ else:
     segmented, sequence = _Part("segmented"), _Part("sequence")
     StaticText = _Part("StaticText")
     BertText, TransformersText = _Part("BertText"), _Part("TransformersText")
+    LatentAttention, NvEmbedText = _Part("LatentAttention"), _Part("NvEmbedText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
     DenseStack, Mlp, Named = _Part("DenseStack"), _Part("Mlp"), _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")

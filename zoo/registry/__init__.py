@@ -127,10 +127,17 @@ def shape_of(spec: ModelSpec) -> "Embedder":
         raise UnrecognisedCheckpointError(
             f"the builder of {spec.name} ({builder.__module__}) gives a {type(model).__name__}; it must return an Embedder"
         )
-    read = [tower for tower in model.towers if getattr(tower.encoder, "format", None) is not None]
+    read = [
+        tower for tower in model.towers if spec.format is None or getattr(tower.encoder, "format", None) is not None
+    ]
     if spec.pooling and (found := {pooling_of(tower.pooler) for tower in read}) != {spec.pooling}:
         raise UnrecognisedCheckpointError(
             f"{spec.name} is registered with pooling {spec.pooling!r}; its builder pools by {sorted(found)}"
+        )
+    if wrong := [t for t in model.towers if getattr(t.encoder, "pool_prompt", spec.pool_prompt) != spec.pool_prompt]:
+        raise UnrecognisedCheckpointError(
+            f"{spec.name} is registered with pool_prompt={spec.pool_prompt}; the encoder of its builder has {not spec.pool_prompt}, in "
+            f"{len(wrong)} of its towers"
         )
     return model
 

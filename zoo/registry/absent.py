@@ -2,6 +2,11 @@
 
 _CODE = "its code is no part of transformers, and exists only as Python files beside the weights, which the zoo does not run"
 _PACKAGE = "its code is a repository of its own, which neither transformers nor timm nor open_clip has"
+_LGAI = (
+    "its report puts examples, instruction and query in a row, and no published file says with which words and line breaks "
+    "between, nor how its states are pooled"
+)
+_QZHOU_ZH = "only Python files beside its weights, a Qwen3 with a dense layer after it, say whether its tokens see each other both ways"
 _HEARS = "embeddinggemma-2, clap-htsat-unfused"
 _WATCHES = "embeddinggemma-2, videoprism-lvt-vit-b"
 # How a name begins (without its organisation) → why it is not here, and what is. Checked with transformers 5.23.
@@ -21,6 +26,8 @@ ABSENT: dict[str, tuple[str, str]] = {
     "muq-mulan": (_PACKAGE, _HEARS),
     "audiomae": (_PACKAGE, _HEARS),
     "dasheng": (_PACKAGE, _HEARS),
+    "lgai-embedding": (_LGAI, "nv-embed-v2, qzhou-embedding"),
+    "qzhou-embedding-zh": (_QZHOU_ZH, "qzhou-embedding"),
 }
 
 

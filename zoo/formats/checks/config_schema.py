@@ -61,7 +61,7 @@ SETTINGS: dict[str, Any] = {
 }
 POOLING: dict[str, Any] = {"pooling_mode": str | list[str] | None, "include_prompt": bool | None}
 DENSE: dict[str, Any] = {"in_features": int, "out_features": int}
-_KIND = re.compile(r"((encoders|regions)\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*")
+_KIND = re.compile(r"((encoders|regions|pooling)\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*")
 # transformers writes these beside the shape of a backbone; nothing reads them.
 _INERT = ("_name_or_path", "_commit_hash")
 # Parts of the shape that transformers' own configurations keep under private names, all of them numbers.
@@ -176,7 +176,7 @@ def part_class(kind: Any, role: str, where: str) -> type:
     from zoo.regions import RegionRule
 
     discover("encoders")  # which may also bring what reads a medium for an encoder of the zoo's own
-    room = {"encoder": "encoders.", "pooler": "pooling:", "head": "heads:", "fusion": "fusion:", "region": "regions."}[
+    room = {"encoder": "encoders.", "pooler": "pooling", "head": "heads:", "fusion": "fusion:", "region": "regions."}[
         role
     ]
     if isinstance(kind, str) and (theirs := part_named(role, kind)) is not None:
@@ -187,7 +187,7 @@ def part_class(kind: Any, role: str, where: str) -> type:
             "registers; is the package installed that brings it?"
         )
     module_name, _, class_name = kind.partition(":")
-    known = {*_modules_of("encoders"), *_modules_of("regions"), "pooling", "heads", "fusion"}
+    known = {*_modules_of("encoders"), *_modules_of("regions"), *_modules_of("pooling"), "pooling", "heads", "fusion"}
     module = importlib.import_module(f"zoo.{module_name}") if module_name in known else None
     cls = getattr(module, class_name, None)
     base = {"encoder": Encoder, "fusion": RULES, "region": RegionRule}.get(role, nn.Module)

@@ -133,6 +133,11 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
     }
     for name, prompt in spec.prompts.items():
         facts[f"prompt `{name}`"] = f"`{prompt!r}`" + (" (default)" if name == spec.default_prompt_name else "")
+    facts["a task"] = (
+        f"`encode_query(…, task=…)` puts `{spec.instruction!r}` before a query" if spec.instruction else ""
+    )
+    facts["examples of it"] = f"`{spec.example!r}` each, before that" if spec.example else ""
+    facts["in the pool"] = "" if spec.pool_prompt else "the text alone; a prompt is read, and left out"
     for role, name in spec.roles.items():
         facts[f"role `{role}`"] = f"prompt `{name}`"
     return {row: value.replace("|", "\\|").replace("\n", " ") for row, value in facts.items() if value}
