@@ -124,6 +124,8 @@ def of_task(spec: ModelSpec, role: Role, task: str | None, examples: Iterable[tu
             f"task must be a text that says what is looked for, not {task!r:.60}"
             + ("; examples are of a task" if examples is not None else "")
         )
+    if examples is not None and (isinstance(examples, str | bytes) or not hasattr(examples, "__iter__")):
+        raise PromptError(f"examples are pairs of a query and what answers it, not {examples!r:.60}")
     if not spec.instruction:
         if examples is not None:
             raise PromptError(f"{spec.name} takes no examples of a task; leave them out")

@@ -177,8 +177,11 @@ class ModelSpec:
                 raise ValueError(
                     f"{self.name}: media, projection and adapter are of a sequence, and there is no format of one"
                 )
-            if self.pooling and set(self.modalities) != {"text"}:
-                raise ValueError(f"{self.name}: pooling is of a sequence or of a text backbone, and this is neither")
+            if self.pooling and not (set(self.modalities) == {"text"} and re.fullmatch("[A-Z][A-Za-z]+", self.pooling)):
+                raise ValueError(
+                    f"{self.name}: pooling {self.pooling!r} is of a sequence, and there is no format of one; of a text backbone it is "
+                    "the name of a pooler's class"
+                )
             return
         object.__setattr__(self, "pooling", self.pooling or ("tokens" if self.similarity == "maxsim" else "last"))
         check_pooling(self.format, self.pooling)

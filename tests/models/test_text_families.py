@@ -268,6 +268,8 @@ def test_a_task_and_examples_before_a_query(instructed: zoo.Embedder) -> None:
         ({"task": TASK, "examples": [("a boat?",)]}, "has no answer"),
         ({"task": TASK, "examples": [("a boat?", "")]}, "has no answer"),
         ({"task": TASK, "examples": ["a boat?"]}, "has no answer"),
+        ({"task": TASK, "examples": "a boat?"}, "examples are pairs"),
+        ({"task": TASK, "examples": 5}, "examples are pairs"),
     ],
 )
 def test_a_task_that_makes_no_sense(arguments: dict[str, Any], said: str, instructed: zoo.Embedder) -> None:

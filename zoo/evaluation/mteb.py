@@ -245,6 +245,8 @@ class ZooEncoder(AbsEncoder):
 
 
 def _template(model: Embedder) -> str | None:
+    if model.spec.instruction:
+        return model.spec.instruction.replace("{task}", "{instruction}")
     found = _INSTRUCTION.fullmatch(model.spec.prompts.get(model.role("query") or "", ""))
     return f"{found['before']}{{instruction}}{found['after']}" if found else None
 

@@ -105,7 +105,7 @@ class Transformers(Layout):
         )
         spec = text_spec(opening.name, encoder, encoder.width, attention=opening.attention)
         named = opening.like.pooling if opening.like is not None and opening.like.format is None else ""
-        pooler = getattr(pooling, {"": "Mean", "mean": "Mean", "last": "LastToken"}.get(named, named))
+        pooler = getattr(pooling, named or "Mean")
         return Embedder(spec, [Tower(encoder, pooler(), Identity())])
 
 

@@ -127,10 +127,9 @@ def shape_of(spec: ModelSpec) -> "Embedder":
         raise UnrecognisedCheckpointError(
             f"the builder of {spec.name} ({builder.__module__}) gives a {type(model).__name__}; it must return an Embedder"
         )
-    read = [
-        tower for tower in model.towers if spec.format is None or getattr(tower.encoder, "format", None) is not None
-    ]
-    if spec.pooling and (found := {pooling_of(tower.pooler) for tower in read}) != {spec.pooling}:
+    read = [tower.pooler for tower in model.towers if spec.format is None or getattr(tower.encoder, "format", None)]
+    found = {type(pooler).__name__ if spec.format is None else pooling_of(pooler) for pooler in read}
+    if spec.pooling and found != {spec.pooling}:
         raise UnrecognisedCheckpointError(
             f"{spec.name} is registered with pooling {spec.pooling!r}; its builder pools by {sorted(found)}"
         )
