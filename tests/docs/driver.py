@@ -71,7 +71,7 @@ class Reader:
             return
         print(f"== {command.page}:{command.line}: {command.text}", flush=True)
         words = [stand_in(word) for word in Command(command.page, command.line, self.here(command.text)).words]
-        if words[:2] in (["zoo", "serve"], ["zoo", "demo"]):
+        if words[:2] in (["zoo", "serve"], ["zoo", "demo"]) and "--space" not in words:
             self.serve(words)
         elif command.needs_shell or words[0] not in ("zoo", "python"):
             line = " ".join(stand_in(word) for word in self.here(command.text).split(" "))

@@ -15,6 +15,7 @@ from tests.docs.blocks import PROJECT, Block, Command
 # What a page's reader has run before, on another page.
 _TRAIN = "zoo train {} --out runs/{} --epochs 1 --log none"
 BEFORE: dict[str, list[str]] = {
+    "docs/comparing.md": [_TRAIN.format("pairs.csv", "mine")],
     "docs/evaluation.md": [_TRAIN.format("pairs.csv", "mine")],
     "docs/losses.md": [_TRAIN.format("qa.jsonl --model all-minilm-l6-v2", "mine")],
     "docs/publishing.md": [_TRAIN.format("pairs.csv", "mine")],
@@ -23,6 +24,16 @@ BEFORE: dict[str, list[str]] = {
 }
 # Names and folders of a page that are the reader's own: a program that makes them.
 NAMES: dict[str, str] = {
+    "docs/comparing.md": """
+import pathlib, shutil
+import pyarrow.csv, pyarrow.parquet
+pyarrow.parquet.write_table(pyarrow.csv.read_csv("pairs.csv"), "captions.parquet")
+photos = sorted(pathlib.Path("photos").glob("*.jpg"))
+for number, photo in enumerate(photos[:8]):  # a folder for each class
+    place = pathlib.Path("things", "boat" if number % 2 else "plant")
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(photo, place)
+""",
     "docs/evaluation.md": """
 import numpy
 from PIL import Image
