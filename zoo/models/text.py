@@ -71,18 +71,59 @@ MODERNBERT_SMALL = Backbone(modernbert(layers=12, width=384, hidden=1536), param
 MODERNBERT_BASE = Backbone(modernbert(layers=22, width=768, hidden=1152), params=149_014_272)
 
 
-def byte_tokenizer() -> Any:
-    """A `tokenizers.Tokenizer` of 260 tokens, the bytes and four special ones: reads any text, needs no file."""
+BERT_SPECIALS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+
+
+def byte_tokenizer(
+    specials: tuple[str, ...] = BERT_SPECIALS, around: str = "[CLS] $A [SEP]", unknown: str | None = "[UNK]"
+) -> Any:
+    """A `tokenizers.Tokenizer` of the special tokens and the 256 bytes: reads any text, needs no file.
+
+    Args:
+        around: what is put around a text, "$A", of the special tokens.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-    vocab = {token: i for i, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="[UNK]"))
+    vocab = {token: i for i, token in enumerate([*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=unknown))
+    tokenizer.add_special_tokens(list(specials))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    ends = [token for token in around.split() if token != "$A"]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])]
+        single=around, special_tokens=[(token, vocab[token]) for token in ends]
     )
     return tokenizer
+
+
+def piece_tokenizer(specials: tuple[str, ...], around: str, *, spaced: bool) -> Any:
+    """As `byte_tokenizer`, laid out like SentencePiece's: a space is "▁", what is in no vocabulary falls back to its bytes.
+
+    Args:
+        spaced: whether a text gets a space before it, as Llama's and Mistral's do and Gemma's don't.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    pieces = [*specials, *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    unknown = "<unk>" if "<unk>" in specials else None
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=unknown, byte_fallback=True, fuse_unk=True))
+    tokenizer.add_special_tokens(list(specials))
+    if spaced:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=False)
+    else:
+        tokenizer.normalizer = normalizers.Replace(" ", "▁")
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    ends = [token for token in around.split() if token != "$A"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=around, special_tokens=[(token, vocab[token]) for token in ends]
+    )
+    return tokenizer
+
+
+def text_embedder(spec: ModelSpec, config: dict[str, Any], pooler: Any, head: Any = None, **options: Any) -> Embedder:
+    """One tower of this backbone; `options` are further arguments of `TransformersText`."""
+    encoder = TransformersText(config, spec.max_tokens, **options)
+    return Embedder(spec, [Tower(encoder, pooler, Identity() if head is None else head)])
 
 
 @register_model(
