@@ -78,9 +78,7 @@ def sfr_embedding_mistral(spec: ModelSpec) -> Embedder:
 
 
 @register_model(
-    hub_id="Salesforce/SFR-Embedding-2_R",
-    revision="91762139d94ed4371a9fa31db5551272e0b83818",
-    **{**LATER, **AT_4096},
+    hub_id="Salesforce/SFR-Embedding-2_R", revision="91762139d94ed4371a9fa31db5551272e0b83818", **{**LATER, **AT_4096}
 )
 def sfr_embedding_2_r(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, MISTRAL.config, LastToken())
