@@ -148,3 +148,14 @@ CAUSAL = {
 def test_code_beside_the_weights_is_refused_where_no_registered_model_says_how_it_reads(folder: Folder) -> None:
     with pytest.raises(UnreadSettingError, match=r"modeling_qwen\.Qwen2Model"):
         zoo.load_model(folder("gte-qwen2-1.5b-instruct"))
+
+
+@pytest.mark.parametrize("name", ["qwen3-embedding-0.6b", "e5-mistral-7b-instruct", "gte-qwen2-1.5b-instruct"])
+def test_a_task_in_words_becomes_the_instruction(
+    name: str, by_name: Callable[[str], zoo.Embedder], folder: Folder
+) -> None:
+    model, embed = by_name(name), reference(CASES[name], folder(name))
+    end = "Query:" if name.startswith("qwen3") else "Query: "
+    vector = model.encode_query("a cat", task="Find pets")
+    assert furthest(vector, embed([f"Instruct: Find pets\n{end}a cat"])[0]) < BOUND
+    assert furthest(vector, model.encode_query("a cat")) > TELLS

@@ -2,7 +2,7 @@
 
 Their repositories bring Python code whose one difference from transformers' Qwen2 is that every token sees every other; the spec says
 it, and the zoo runs none of that code. Their tokenizer_config.json asks for the <|endoftext|> that ends each text. Queries have an
-instruction, documents have none: `encode_query(texts, prompt="Instruct: <task>\\nQuery: ")` for another task.
+instruction, documents have none: `encode_query(texts, task=…)` for another task.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from zoo.models.text import TEXT, Backbone, byte_tokenizer, text_embedder
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 
-QWEN2: Facts = {**TEXT, "attention": "bidirectional"}
+QWEN2: Facts = {**TEXT, "attention": "bidirectional", "instruction": "Instruct: {task}\nQuery: "}
 SEARCH = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
 GTE: Facts = {
     **QWEN2,

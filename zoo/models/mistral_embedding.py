@@ -1,7 +1,7 @@
 """Mistral 7B as a text embedder: E5-Mistral and what was trained on from it, the state of the </s> that ends every text.
 
 E5-Mistral (Wang et al., arxiv:2401.00368) began the line: queries have an instruction, documents have none, and attention stays
-causal. Another task is `encode_query(texts, prompt="Instruct: <task>\\nQuery: ")`, with a space after the colon. Their
+causal. Another task is `encode_query(texts, task=…)`. Their
 tokenizer_config.json asks for </s>, which tokenizer.json does not add and transformers 5 leaves out; the zoo puts it there.
 """
 
@@ -26,8 +26,14 @@ E5: Facts = {
     "paper": "arxiv:2401.00368",
     "prompts": {**E5_PROMPTS, "document": ""},
     "roles": {"query": "web_search_query"},
+    "instruction": "Instruct: {task}\nQuery: ",
 }
-LATER: Facts = {**ENGLISH, "license": "cc-by-nc-4.0", "prompts": {"query": SEARCH, "document": ""}}
+LATER: Facts = {
+    **ENGLISH,
+    "license": "cc-by-nc-4.0",
+    "prompts": {"query": SEARCH, "document": ""},
+    "instruction": "Instruct: {task}\nQuery: ",
+}
 
 
 def mistral(*, layers: int, width: int, hidden: int, heads: int, vocab: int, **changes: Any) -> dict[str, Any]:

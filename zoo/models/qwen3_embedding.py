@@ -1,7 +1,7 @@
 """Qwen3-Embedding: Qwen3 language models as text embedders, the last token, an instruction before queries (arxiv:2506.05176).
 
 Every text ends in <|endoftext|>, whose state is the vector. The prompt "query" is that of the repositories' files; other tasks have
-other instructions: `encode_query(texts, prompt="Instruct: Given a claim, find documents that refute the claim\\nQuery:")`, without a
+other instructions: `encode_query(texts, task="Given a claim, find documents that refute the claim")`, without a
 space after the colon. Documents have none.
 """
 
@@ -19,6 +19,7 @@ QWEN3: Facts = {
     "paper": "arxiv:2506.05176",
     "languages": ("multilingual",),
     "prompts": {"query": f"Instruct: {SEARCH}\nQuery:", "document": ""},
+    "instruction": "Instruct: {task}\nQuery:",
 }
 
 

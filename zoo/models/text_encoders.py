@@ -26,6 +26,7 @@ ANGLE: Facts = {**ENGLISH, "paper": "arxiv:2309.12871", "prompts": BGE_PROMPTS} 
 GIST: Facts = {**ENGLISH, "license": "mit", "paper": "arxiv:2402.16829"}
 E5: Facts = {**MANY, "license": "mit", "paper": "arxiv:2402.05672", "prompts": E5_PROMPTS}
 E5_SEARCH = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
+E5_INSTRUCT: Facts = {"prompts": {"query": E5_SEARCH, "document": ""}, "instruction": "Instruct: {task}\nQuery: "}
 REVISIONS = {
     "BAAI/bge-large-en-v1.5": "d4aa6901d3a41ba39fb536a557fa166f842b0e09",
     "BAAI/bge-small-zh-v1.5": "7999e1d3359715c523056ef9478215996d62a620",
@@ -137,7 +138,7 @@ def multilingual_e5_large(spec: ModelSpec) -> Embedder:
 
 @register_model(
     **published("intfloat/multilingual-e5-large-instruct"),
-    **{**E5, **XLMR_LARGE.facts, "max_tokens": 512, "prompts": {"query": E5_SEARCH, "document": ""}},
+    **{**E5, **XLMR_LARGE.facts, "max_tokens": 512, **E5_INSTRUCT},
 )
 def multilingual_e5_large_instruct(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, XLMR_LARGE.config, Mean())
