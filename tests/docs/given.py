@@ -17,6 +17,7 @@ _TRAIN = "zoo train {} --out runs/{} --epochs 1 --log none"
 BEFORE: dict[str, list[str]] = {
     "docs/comparing.md": [_TRAIN.format("pairs.csv", "mine")],
     "docs/evaluation.md": [_TRAIN.format("pairs.csv", "mine")],
+    "docs/inspecting.md": [_TRAIN.format("pairs.csv", "mine")],
     "docs/losses.md": [_TRAIN.format("qa.jsonl --model all-minilm-l6-v2", "mine")],
     "docs/publishing.md": [_TRAIN.format("pairs.csv", "mine")],
     "docs/rerankers.md": ["zoo embed photos/ --out vectors/"],
@@ -45,6 +46,10 @@ for n in range(40):  # calibration wants thirty pairs
     rows.append(f"val/{n}.png,pattern number {n}")
 Path("val.csv").write_text("\\n".join(rows) + "\\n", "utf-8")
 """,
+    "docs/inspecting.md": """
+from pathlib import Path
+Path("captions.csv").write_text(Path("pairs.csv").read_text("utf-8").replace("image,text", "photo,text", 1), "utf-8")
+""",
     "docs/media.md": """
 import numpy
 samples = numpy.sin(numpy.arange(44_100, dtype="float32") / 20)
@@ -54,6 +59,17 @@ frames = numpy.random.default_rng(0).integers(0, 256, (4, 60, 80, 3), dtype="uin
 from pathlib import Path
 from tests.reference.qwen2_vl import write_qwen2_vl
 write_qwen2_vl(Path("my-checkpoint"))
+""",
+    "docs/training.md": """
+import numpy
+from PIL import Image
+from pathlib import Path
+Path("many").mkdir()
+rows = ["image,text"]
+for n in range(100):  # a recipe's batch has 64
+    Image.fromarray(numpy.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype="uint8")).resize((96, 96)).save(f"many/{n}.png")
+    rows.append(f"many/{n}.png,pattern number {n}")
+Path("pairs.csv").write_text("\\n".join(rows) + "\\n", "utf-8")
 """,
     "docs/search.md": """
 import shutil
