@@ -18,6 +18,7 @@ GTE: Facts = {
     **QWEN2,
     "license": "apache-2.0",
     "paper": "arxiv:2308.03281",
+    "languages": ("en", "zh"),  # its authors report MTEB in both
     "prompts": {"query": SEARCH, "document": ""},
 }
 STELLA: Facts = {
@@ -89,7 +90,7 @@ def stella_en_1500m_v5(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, SMALL.config, Mean(), stella_head(1536, 1024))
 
 
-@register_model(**{**GTE, "dim": 32, "params": 23_904, "max_tokens": 256})
+@register_model(**{**GTE, "languages": (), "dim": 32, "params": 23_904, "max_tokens": 256})
 def gte_qwen2_test(spec: ModelSpec) -> Embedder:
     config = qwen2(layers=2, width=32, hidden=48, heads=4, pairs=2, vocab_size=258, max_position_embeddings=256)
     tokenizer = byte_tokenizer(("<|endoftext|>", "<|im_end|>"), "$A <|endoftext|>", None)

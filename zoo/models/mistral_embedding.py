@@ -90,7 +90,7 @@ def sfr_embedding_2_r(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, MISTRAL.config, LastToken())
 
 
-@register_model(**{**E5, "dim": 32, "params": 23_840, "max_tokens": 200})
+@register_model(**{**E5, "languages": (), "dim": 32, "params": 23_840, "max_tokens": 200})
 def mistral_embedding_test(spec: ModelSpec) -> Embedder:
     sizes = {"num_key_value_heads": 2, "max_position_embeddings": 256, "sliding_window": 64}
     config = mistral(layers=2, width=32, hidden=48, heads=4, vocab=260, **sizes)

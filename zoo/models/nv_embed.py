@@ -87,7 +87,7 @@ def tiny_tokenizer() -> Any:
     return tokenizer
 
 
-@register_model(dim=32, params=40_896, max_tokens=128, **{**FACTS, "license": "apache-2.0"})
+@register_model(dim=32, params=40_896, max_tokens=128, **{**FACTS, "license": "apache-2.0", "languages": ()})
 def nv_embed_test(spec: ModelSpec) -> Embedder:
     encoder = NvEmbedText(tiny_mistral(), spec.max_tokens, tokenizer=tiny_tokenizer())
     return Embedder(spec, [Tower(encoder, LatentAttention(32, latents=8, heads=2, head_dim=16), Identity())])

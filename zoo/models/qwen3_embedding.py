@@ -81,7 +81,7 @@ def qwen3_embedding_8b(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, LARGE.config, LastToken())
 
 
-@register_model(**{**QWEN3, "dim": 32, "dims": (32, 16), "params": 23_808, "max_tokens": 256})
+@register_model(**{**QWEN3, "languages": (), "dim": 32, "dims": (32, 16), "params": 23_808, "max_tokens": 256})
 def qwen3_embedding_test(spec: ModelSpec) -> Embedder:
     sizes = {"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256, "pad_token_id": 0}
     config = qwen3(layers=2, width=32, hidden=48, heads=4, vocab=258, **sizes)

@@ -77,7 +77,7 @@ def peg(spec: ModelSpec) -> Embedder:
     return Embedder(spec, [Tower(TransformersText(config, spec.max_tokens), Cls(), Identity())])
 
 
-@register_model(dim=32, params=35_904, max_tokens=64, license="apache-2.0", **LLM_EMBEDDER)
+@register_model(dim=32, params=35_904, max_tokens=64, license="apache-2.0", **{**LLM_EMBEDDER, "languages": ()})
 def llm_embedder_test(spec: ModelSpec) -> Embedder:
     config = bert(layers=2, width=32, vocab=260, heads=4, positions=64)
     encoder = TransformersText(config, spec.max_tokens, tokenizer=byte_tokenizer())

@@ -162,7 +162,7 @@ def labse(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, LABSE.config, Cls(), labse_head(768))
 
 
-@register_model(**{**MANY, "dim": 32, "params": 37_984, "max_tokens": 128, "license": "apache-2.0"})
+@register_model(**{**MANY, "languages": (), "dim": 32, "params": 37_984, "max_tokens": 128, "license": "apache-2.0"})
 def text_encoders_test(spec: ModelSpec) -> Embedder:
     ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
     config = xlm_roberta(layers=2, width=32, heads=4, positions=130, **ids) | {"vocab_size": 260}
