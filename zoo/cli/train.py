@@ -12,6 +12,7 @@ Several processes: accelerate launch --config_file training/launch/ddp.yaml -m z
 """
 
 import argparse
+from typing import Any
 
 from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_like, add_pair_options, existing, integer, positive, real
 from zoo.errors import ZooError
@@ -54,8 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check everything, train one step, write nothing")
     parser.add_argument("--show", action="store_true", help="print the recipe as JSON and stop")
     parser.add_argument("--list", action="store_true", help="print recipes, losses and samplers and stop")
+    _add_data(parser.add_argument_group("data"))
+    run = parser.add_argument_group("run")
+    _add_steps(run)
+    _add_checkpoints(run)
 
-    data = parser.add_argument_group("data")
+
+def _add_data(data: Any) -> None:
+    """What is learned from, and what is held out."""
     add_pair_options(data)
     data.add_argument(
         "--split",
@@ -90,7 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number or share of inputs that may be broken, empty, missing or unreadable; they are set aside (default: 1%%)",
     )
 
-    run = parser.add_argument_group("run")
+
+def _add_steps(run: Any) -> None:
+    """Loss, batches and optimiser: what a step does."""
     run.add_argument(
         "--loss",
         action="append",
@@ -142,6 +151,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best that is here)")
     run.add_argument("--teacher", metavar="NAME", help="a frozen model for gist, distillation and adaptive_margin")
     run.add_argument("--seed", type=integer, help="seed of everything random")
+
+
+def _add_checkpoints(run: Any) -> None:
+    """What is written and measured while the run goes."""
     run.add_argument("--checkpoint-every", type=positive, metavar="N", help="steps between checkpoints")
     run.add_argument(
         "--keep-checkpoints",
