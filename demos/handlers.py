@@ -309,7 +309,7 @@ class Search:
         """One line: what is searched, how long a vector is, and what not to expect of a tiny model."""
         gallery, model = self.in_use(own)
         noun = "image" if len(gallery) == 1 else "images"
-        line = f"{len(gallery):,} {noun} · {model.spec.dim} numbers for each"
+        line = f"{len(gallery):,} {noun} · {model.spec.dim} dimensions"
         line += f" · texts in {model.spec.language_names}" if model.spec.languages else ""
         small = 0 < model.spec.params < SMALL_MODEL
         return line + ("  \nA small model: expect mistakes" if small else "")

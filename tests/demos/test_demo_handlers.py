@@ -356,7 +356,7 @@ def test_a_large_gallery_draws_a_sample_and_says_so(search, photos, monkeypatch)
 
 def test_a_small_model_is_called_one(make):
     model = colour_model()
-    assert make(model).status() == f"{len(COLOURS)} images · {model.spec.dim} numbers for each"
+    assert make(model).status() == f"{len(COLOURS)} images · {model.spec.dim} dimensions"
     model.spec = replace(model.spec, params=12_000_000)
     assert make(model).status().endswith("expect mistakes")
 
