@@ -244,7 +244,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         "build_reranker": (zoo.build_reranker, {"name": "u-marvel-reranker-test"}),
         "get_reranker_spec": (zoo.get_reranker_spec, {"name": "u-marvel-reranker-test"}),
         "list_rerankers": (zoo.list_rerankers, {}),
-        "reranker.rank": (reranker.rank, {"query": "a", "documents": ["b"]}),
+        "reranker.rerank": (reranker.rerank, {"query": "a", "documents": ["b"]}),
         "reranker.save_pretrained": (reranker.save_pretrained, {"folder": "/nowhere/at/all"}),
         "publish": (publish, {"source": "/nowhere", "repo": "me/nothing"}),
         "inspect_model": (zoo.inspect_model, {"model": "hf:org/never-asked-for"}),
@@ -297,7 +297,7 @@ NAMES = [
         "build_reranker",
         "get_reranker_spec",
         "list_rerankers",
-        "reranker.rank",
+        "reranker.rerank",
         "reranker.save_pretrained",
         "publish",
         "inspect_model",
@@ -306,7 +306,7 @@ NAMES = [
 FINE = [("encode", "inputs", value) for value in WRONG["inputs"]]
 FINE += [(name, "inputs", v) for name in ("encode_query", "encode_document") for v in WRONG["inputs"]]
 FINE += [
-    (name, "query", value) for name in ("rank", "reranker.rank") for value in WRONG["query"]
+    (name, "query", value) for name in ("rank", "reranker.rerank") for value in WRONG["query"]
 ]  # which may be an input
 FINE += [("encode_regions", "image", value) for value in WRONG["image"]]  # any input, whose own error says what it is
 FINE += [("encode_track", "item", value) for value in WRONG["item"]]

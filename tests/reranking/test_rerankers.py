@@ -226,16 +226,16 @@ def test_scores_of_seeded_weights_stay(name: str, rerankers: dict[str, zoo.Reran
 def test_rank_orders_documents_and_skips_bad_ones(rerankers: dict[str, zoo.Reranker]) -> None:
     model, documents = rerankers[TESTS[0]], ["a bicycle", "b", "c d", make_image(0)]
     scores = model.score("a red bicycle", documents)
-    hits = model.rank("a red bicycle", documents)
+    hits = model.rerank("a red bicycle", documents)
     assert [hit.index for hit in hits] == scores.argsort(descending=True).tolist()
     assert [hit.score for hit in hits] == scores.sort(descending=True).values.tolist()
-    assert model.rank("a red bicycle", documents, 2) == hits[:2]
-    assert model.rank("a red bicycle", []) == []
+    assert model.rerank("a red bicycle", documents, 2) == hits[:2]
+    assert model.rerank("a red bicycle", []) == []
     with pytest.raises(EmptyTextError) as caught:
-        model.rank("a red bicycle", ["a", " "])
+        model.rerank("a red bicycle", ["a", " "])
     assert caught.value.index == 1
     with pytest.warns(UserWarning, match=r"1 of 3 documents are not ranked: item 1"):
-        kept = model.rank("a red bicycle", ["a bicycle", " ", "b"], on_error="skip")
+        kept = model.rerank("a red bicycle", ["a bicycle", " ", "b"], on_error="skip")
     assert {hit.index for hit in kept} == {0, 2}
 
 

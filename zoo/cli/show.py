@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         spec = open_reranker(arguments.name, "cpu", arguments.ignore).spec
         facts = _reranker_facts(spec) | {
             "from": arguments.name,
-            "in Python": f'zoo.load_reranker("{spelled(arguments.name)}").rank("a red motorbike", ["a motorbike", "a cat"])',
+            "in Python": f'zoo.load_reranker("{spelled(arguments.name)}").rerank("a red motorbike", ["a motorbike", "a cat"])',
             "in a shell": f'zoo rerank {shlex.quote(arguments.name)} "a red motorbike" photos/',
         }
     else:

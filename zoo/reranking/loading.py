@@ -23,6 +23,7 @@ from zoo.formats.vlm import VisionLanguage
 from zoo.loading import best_device
 from zoo.registry import LIKE, is_registered
 from zoo.reranking import registry
+from zoo.reranking.judge import Judge
 from zoo.reranking.parts import as_model
 from zoo.reranking.reranker import Reranker
 from zoo.reranking.saving import load_saved
@@ -61,7 +62,7 @@ def load_reranker(
     allow_pickle: bool = False,
     ignore: Sequence[str] = (),
 ) -> Reranker:
-    """A reranker with its weights, ready to `score` and `rank`.
+    """A reranker with its weights, ready to `score` and `rerank`.
 
     Args:
         name_or_path: a registered name (`zoo.list_rerankers()`), a folder (`Path`, "./folder"), or a Hub repository
@@ -156,7 +157,7 @@ def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str
     rows = _vocabulary_rows(folder, config, encoder, [yes, no], how.allow_pickle)
     params = sum(weight.numel() for weight in encoder.parameters())
     own = RerankerSpec(name, modalities, "other: of the checkpoint", judge, spec.max_tokens, params=params)
-    return Reranker(encoder, rows[0] - rows[1], own)
+    return Judge(encoder, rows[0] - rows[1], own)
 
 
 def _by_backbone(config: dict[str, Any], folder: Path) -> RerankerSpec:

@@ -51,8 +51,8 @@ def random_reranker(spec: RerankerSpec, config: dict[str, Any], processor: Any =
     """A reranker with random weights; without a processor it has its shape only."""
     import torch
 
-    from zoo.reranking.reranker import Reranker
+    from zoo.reranking.judge import Judge
 
     encoder = encoder_of(spec, config, processor=processor)
     # Of the size of a difference of two tokens, so that scores are neither all 0.5 nor 0 and 1.
-    return Reranker(encoder, torch.randn(encoder.width) / encoder.width**0.5, spec)
+    return Judge(encoder, torch.randn(encoder.width) / encoder.width**0.5, spec)

@@ -1,4 +1,4 @@
-"""Reranker: a vision-language model that reads a query and a document together, scored by how likely it is to say "yes"."""
+"""Reranker: a model that reads a query and a document together and gives one score; what is asked how is in `judge`."""
 
 import os
 import warnings
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -16,22 +16,18 @@ from torch import Tensor, nn
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole, wrong
 from zoo.arguments import dtype as a_dtype
 from zoo.embedder import RankHit
+from zoo.encoders.base import Batch, Encoder
 from zoo.encoders.prefetch import batches
-from zoo.encoders.sequence import content_of
 from zoo.errors import InputError, NonFiniteEmbeddingError, NotPublishableError, UnsupportedModalityError
-from zoo.inputs.item import Item, as_item
-from zoo.pooling import LastToken
+from zoo.inputs.item import Item
 from zoo.reranking.registry import unpublishable
 from zoo.reranking.spec import RerankerSpec
-
-if TYPE_CHECKING:
-    from zoo.encoders.sequence import SequenceEncoder
 
 _WINDOW = 64  # pairs that are read before they are scored, two times over: of thousands the images would not all fit
 
 
 class Scored(NamedTuple):
-    """One result of `score_stream`: a score, 0 to 1, or the error in its place."""
+    """One result of `score_stream`: a score, or the error in its place."""
 
     index: int
     score: float | None
@@ -39,43 +35,54 @@ class Scored(NamedTuple):
 
 
 class Reranker(nn.Module):
-    """Scores documents for a query by the probability of "yes" against "no" as the next word.
+    """Scores documents for a query: a read of both together → one logit → a score.
+
+    Each way of making the logit is a class of its own, which defines `prepare` and `logits`; training calls these two and `collate`.
 
     Args:
-        encoder: reads the pair as one sequence. answer: `(width,)`, row of the vocabulary projection for yes minus that
-            for no. spec: its facts, and how a pair is laid out.
+        encoder: reads the pair as one sequence. spec: its facts.
     """
 
-    def __init__(self, encoder: "SequenceEncoder", answer: Tensor, spec: RerankerSpec) -> None:
+    def __init__(self, encoder: Encoder, spec: RerankerSpec) -> None:
         super().__init__()
         self.encoder, self.spec = encoder, spec
-        self.register_buffer("answer", answer)
 
-    def pair(self, query: Any, document: Any) -> Item:
-        """Query and document as one item, as the judge is asked about them.
+    def prepare(self, query: Any, document: Any) -> Any:
+        """A read of the pair on the CPU, for `collate`; runs in threads.
+
+        Args:
+            query, document: anything that `zoo.Item` describes; the query's instruction included.
 
         Raises:
-            InputError: one of them cannot be read, or is none of a model's inputs.
+            InputError: one of them cannot be read, or is none of the model's inputs.
         """
-        judge, query = self.spec.judge, as_item(query)
-        instruction = query.instruction or ""
-        asked, about = self._parts(query), self._parts(as_item(document))
-        if instruction and judge.asked == "query":
-            at = next((i for i, (kind, _) in enumerate(asked) if kind == "text"), len(asked))
-            words = " ".join([instruction, *(value for _, value in asked[at : at + 1])])
-            asked = [*asked[:at], ("text", words), *asked[at + 1 :]]
-            instruction = ""
-        parts = [("text", judge.query), *asked, ("text", judge.document), *about]
-        return Item(parts=tuple(Item(**{kind: value}) for kind, value in parts), instruction=instruction or None)
+        raise NotImplementedError(f"{type(self).__name__} must define prepare")
 
-    def _parts(self, item: Item) -> list[tuple[str, Any]]:
-        if unread := item.modalities - self.encoder.modalities:
+    def collate(self, reads: Sequence[Any]) -> Batch:
+        """Reads as one batch of tensors, padded where they differ in length."""
+        return self.encoder.collate(reads)
+
+    def logits(self, inputs: Batch) -> Tensor:
+        """A batch from `collate`, on any device → `(n,)` float32 with gradient; `activate` makes scores of them."""
+        raise NotImplementedError(f"{type(self).__name__} must define logits")
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Scores of logits, of the same shape: what the model was trained to give, as `spec.activation` says."""
+        return logits.sigmoid() if self.spec.activation == "sigmoid" else logits
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def check_read(self, item: Item) -> Item:
+        """The item itself; raises UnsupportedModalityError where it has what the model does not read."""
+        if unread := item.modalities - self.spec.modalities:
             raise UnsupportedModalityError(
-                f"{self.spec.name} reads {', '.join(sorted(self.encoder.modalities))}, not {', '.join(sorted(unread))}",
+                f"{self.spec.name} reads {', '.join(sorted(self.spec.modalities))}, not {', '.join(sorted(unread))}",
                 what=", ".join(sorted(unread)),
             )
-        content = content_of(item)
-        return content if item.parts else sorted(content, key=lambda part: self.spec.judge.kinds.index(part[0]))
+        return item
 
     @checked(documents=optional(many), batch_size=optional(whole()), progress=optional(flag))
     def score(
@@ -86,7 +93,7 @@ class Reranker(nn.Module):
         batch_size: int | None = None,
         progress: bool | None = None,
     ) -> Tensor:
-        """Probabilities `(n,)`, 0 to 1, float32 on the CPU.
+        """Scores `(n,)`, float32 on the CPU: 0 to 1 of a model whose activation is "sigmoid", else any number.
 
         Args:
             query: anything that `zoo.Item` describes, its instruction included. documents: what is scored for it.
@@ -140,7 +147,7 @@ class Reranker(nn.Module):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise wrong(f"pair {index}", pair, "a query and a document", "write [(query, document), ...]")
         try:
-            return index, self.encoder.prepare_item(self.pair(*pair)), None
+            return index, self.prepare(*pair), None
         except InputError as error:
             return index, None, error
 
@@ -148,11 +155,8 @@ class Reranker(nn.Module):
     def _score(self, window: list[tuple[int, Any, InputError | None]], batch_size: int | None) -> list[Scored]:
         found = {index: Scored(index, None, error) for index, _, error in window if error is not None}
         reads = [(index, read) for index, read, error in window if error is None]
-        pool, device = LastToken(), self.answer.device
         for batch in batches(reads, self.encoder, batch_size):
-            inputs = self.encoder.collate([read for _, read in batch])
-            states = pool(self.encoder({name: tensor.to(device) for name, tensor in inputs.items()}))
-            scores = (states.float() @ self.answer.float()).sigmoid().tolist()
+            scores = self.activate(self.logits(self.collate([read for _, read in batch]))).tolist()
             for (index, _), score in zip(batch, scores, strict=True):
                 lost = None if score == score else NonFiniteEmbeddingError("the model gave NaN; load it in float32")
                 found[index] = Scored(index, None if lost else score, lost)
@@ -165,7 +169,7 @@ class Reranker(nn.Module):
         on_error=one_of("raise", "skip"),
         progress=optional(flag),
     )
-    def rank(
+    def rerank(
         self,
         query: Any,
         documents: Sequence[Any],

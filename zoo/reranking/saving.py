@@ -19,6 +19,7 @@ from zoo.formats.checks.safetensors_checks import check_numel, check_shapes, no_
 from zoo.formats.writing import EXACT, HALF, changed_weight, replace_folder, write_weights
 from zoo.formats.zoo_native import CONFIG, MODEL_TYPE, WEIGHTS, load_weights, share_weights
 from zoo.inputs.item import Item
+from zoo.reranking.judge import Judge
 from zoo.reranking.parts import encoder_of
 from zoo.reranking.reranker import Reranker
 from zoo.reranking.spec import RerankerSpec
@@ -122,7 +123,7 @@ def _built(spec: RerankerSpec, config: dict[str, Any], folder: Path | None) -> R
         raise UnrecognisedCheckpointError(
             f"{spec.name} promises to read {sorted(spec.modalities)}; its judge reads {sorted(encoder.modalities)}"
         )
-    return Reranker(encoder, torch.zeros(encoder.width), spec)
+    return Judge(encoder, torch.zeros(encoder.width), spec)
 
 
 # ----------------------------------------------------------------------------------------------------------- the proof

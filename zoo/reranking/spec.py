@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
-from zoo.arguments import Check, optional, text, texts, whole, wrong
+from zoo.arguments import Check, one_of, optional, text, texts, whole, wrong
 from zoo.errors import ArgumentError
 from zoo.modalities import MODALITIES, Modality
 from zoo.sequences import Limits, SequenceFormat, limits_of, limits_to_dict
@@ -13,6 +13,7 @@ from zoo.spec import names_of_languages
 
 LONGEST_WORDS = 2_000  # characters of what stands before a query or a document
 ASKED = ("prompt", "query")
+ACTIVATIONS = ("sigmoid", "identity")
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("revision", "base", "paper"), optional(text)),
     **dict.fromkeys(("modalities", "languages"), texts),
     "judge": _a_judge,
+    "activation": one_of(*ACTIVATIONS),
     "max_tokens": whole(),
     "params": whole(0),
 }
@@ -122,6 +124,7 @@ class RerankerSpec:
         hub_id: "org/name" on the Hugging Face Hub, "" where no weights are published.
         revision: full commit to load, None for the newest.
         base: the checkpoint it starts from. paper: "arxiv:<id>".
+        activation: what makes the score of the logit: "sigmoid", 0 to 1, or "identity", the logit itself.
         params: number of weights, without the projection to the vocabulary, of which two rows are kept.
         languages: ISO 639-1 codes of the languages of its training texts, or "multilingual".
         family: module of `zoo/rerankers/` that defines it.
@@ -141,6 +144,7 @@ class RerankerSpec:
     paper: str | None = None
     params: int = 0
     languages: tuple[str, ...] = ()
+    activation: Literal["sigmoid", "identity"] = "sigmoid"
     family: str = ""
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class Reranked(Compared):
     """A search result that a reranker has read.
 
     Attributes:
-        rerank: its score, 0 to 1; None where the document could not be read.
+        rerank: its score; None where the document could not be read.
     """
 
     rerank: float | None = None
@@ -69,7 +69,7 @@ def rerank_matches(
         else:
             errors[documents[index][0]] = error
     if matches and not scores:
-        reranker.pair(query, "a document")  # where the query is what cannot be read, that is the error
+        reranker.prepare(query, "a document")  # where the query is what cannot be read, that is the error
     order = sorted(scores, key=lambda position: -scores[position])
     found = [Reranked(**vars(matches[position]), rerank=scores[position]) for position in order]
     found += [Reranked(**vars(matches[position])) for position in sorted(errors)]

@@ -106,7 +106,7 @@ def usage(spec: RerankerSpec) -> str:
     call = opened(spec)
     return (
         f"from pathlib import Path\n\nfrom zoo import {call.partition('(')[0]}\n\nreranker = {call}\n"
-        'for index, score in reranker.rank("a red bicycle", ["a bicycle in the rain", Path("photo.jpg")]):\n'
+        'for index, score in reranker.rerank("a red bicycle", ["a bicycle in the rain", Path("photo.jpg")]):\n'
         "    print(index, score)"
     )
 
