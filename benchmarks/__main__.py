@@ -21,7 +21,7 @@ LONG = (
     "region_model",
 )
 LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed")
-LONG += ("ranking", "losses", "depths", "omni_model", "omni_figures", "omni_mixed")
+LONG += ("text_models", "ranking", "losses", "depths", "omni_model", "omni_figures", "omni_mixed")
 KEPT = (
     "finetune",
     "region_training",

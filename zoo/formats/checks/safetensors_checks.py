@@ -1,5 +1,6 @@
 """How large a checkpoint is, known before memory is taken: the header of its safetensors, and its model without memory."""
 
+import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpoi
 from zoo.strangers.schema import parse
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 # By the names of safetensors. No float8, float4 or complex: no part of the zoo computes with them.
@@ -30,6 +32,7 @@ _DAMAGE = {
     "invalid shape": "a tensor has another shape or type than its bytes",
     "incomplete metadata": "its header promises more or fewer bytes of weights than there are",
 }
+_BUFFER = 4_194_304  # bytes of weights that are looked at together
 _FILLS = ("normal_", "uniform_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_")
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -98,6 +101,39 @@ def _json_of(path: Path) -> bytes:
             raise MissingWeightsError(f"{damaged}: its header has {length:,} bytes, the file {size:,}")
         file.seek(8)
         return file.read(length)
+
+
+def all_finite(path: Path, dtype: "torch.dtype") -> bool:
+    """Whether the weights of a safetensors file are all of this type and finite; integers are passed over.
+
+    Reads through one buffer: a library that maps the file has in memory only what it uses, and looking at its tensors would bring
+    in all of them, the table of tokens too, of which texts use a few rows.
+
+    Raises:
+        As `read_header`.
+    """
+    import torch
+
+    held = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+    header = _json_of(path)
+    room, begin = bytearray(_BUFFER), 8 + len(header)
+    with path.open("rb", buffering=0) as file:
+        for name, entry in json.loads(header).items():
+            if name == "__metadata__" or "F" not in entry["dtype"]:
+                continue
+            if held.get(entry["dtype"]) is not dtype:
+                return False
+            start, end = (begin + offset for offset in entry["data_offsets"])
+            file.seek(start)
+            while start < end:
+                count = file.readinto(memoryview(room)[: min(_BUFFER, end - start)])
+                if not count or count % dtype.itemsize:
+                    return False
+                # The sum is many times as fast as looking at each, and is finite only if all are.
+                if not torch.frombuffer(room, dtype=dtype, count=count // dtype.itemsize).sum().isfinite():
+                    return False
+                start += count
+    return True
 
 
 @contextmanager
