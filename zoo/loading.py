@@ -215,7 +215,7 @@ def open_model(
 def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
     check_revision(name, opening.revision)
     known = get_spec(like) if like is not None else None
-    if known is not None and known.format is None and known.attention is None and not known.pooling:
+    if known is not None and known.format is None and not _says_more_than_files(known):
         raise UnknownModelError(
             f"{like} is neither a vision-language model nor a text model whose attention or pooling is stated; the files of all "
             "others say themselves how they are read"
@@ -255,6 +255,11 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
         _check_parts(model, spec)
     model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision)
     return model
+
+
+def _says_more_than_files(spec: ModelSpec) -> bool:
+    """Whether a text model's facts say of its vectors what the files of its checkpoint need not."""
+    return spec.attention is not None or bool(spec.pooling) or not spec.pool_prompt
 
 
 def _open_packaged(spec: ModelSpec, opening: Opening) -> "Embedder":
@@ -356,6 +361,11 @@ def _check_parts(model: "Embedder", spec: ModelSpec) -> None:
             f"{spec.name} should be {' and '.join(parts(built))}; its checkpoint gives {' and '.join(parts(model))}, other "
             f"vectors. Its files at hf:{spec.hub_id} are incomplete or another model's: load the registered revision, or "
             f"hf:{spec.hub_id} as it is"
+        )
+    if model.spec.pool_prompt != spec.pool_prompt:
+        raise UnrecognisedCheckpointError(
+            f"{spec.name} should {'' if spec.pool_prompt else 'not '}pool the tokens of a prompt, and its checkpoint says otherwise: load "
+            f"the registered revision, or hf:{spec.hub_id} as it is"
         )
 
 

@@ -109,7 +109,8 @@ def arguments_of(
 def of_task(spec: ModelSpec, role: Role, task: str | None, examples: Iterable[tuple[str, str]] | None = None) -> str:
     """The text that a task becomes before an input of this role.
 
-    A model whose spec has an `instruction` takes a task described in words, before queries alone. Others take the name of a
+    A model whose spec has an `instruction` takes a task described in words, before queries, and before documents where it has a prompt
+    of its own for them. Others take the name of a
     task, for which they have a prompt: "qa-query", "Retrieval.passage", or "Clustering" for both roles.
 
     Args:
@@ -130,7 +131,7 @@ def of_task(spec: ModelSpec, role: Role, task: str | None, examples: Iterable[tu
         if examples is not None:
             raise PromptError(f"{spec.name} takes no examples of a task; leave them out")
         return spec.prompts[_task_prompt(spec, role, task)]
-    if role == "document":
+    if role == "document" and not spec.prompts.get(name_for(spec, role) or ""):
         raise PromptError(f"documents of {spec.name} stand without a task, which its queries get alone; leave it out")
     if examples is not None and not spec.example:
         raise PromptError(f"{spec.name} takes a task and no examples of it; leave them out")

@@ -15,9 +15,11 @@ from tests.every import every, standing_for
 from tests.hub import LoopbackHub
 from tests.reference.base import TEXTS, stir
 from tests.reference.text_published import CASES, by_sentence_transformers, reference, write
+from tests.reference.text_published_more import CASES as MORE
 from zoo import registry
-from zoo.errors import UnreadSettingError
+from zoo.errors import TooManyTokensError, UnreadSettingError
 
+CASES = {**CASES, **MORE}
 BOUND = 1e-5
 TELLS = 1e-3
 Folder = Callable[[str], Path]
@@ -80,7 +82,7 @@ def test_by_name_as_the_reference(name: str, by_name: Callable[[str], zoo.Embedd
     assert furthest(model.encode(texts[3], prompt=""), expected[3]) < BOUND
     for role, encode in (("query", model.encode_query), ("document", model.encode_document)):
         prompt = model.spec.prompts.get(model.spec.roles.get(role, role), "")
-        assert furthest(encode(texts[:3]), embed([prompt + text for text in texts[:3]])) < BOUND
+        assert furthest(encode(texts[:3]), embed(texts[:3], prompt)) < BOUND
 
 
 @every("name", CASES)
@@ -113,6 +115,7 @@ GOLDEN = {
     "qwen3-embedding-0.6b": [66, 222, 68, 66, 85, 222, 129, 104, 0],
     "embeddinggemma-300m": [2, 102, 261, 104, 102, 121, 261, 200, 174, 1],  # <bos>, "a▁cat▁é", <eos>
     "multilingual-e5-base": [0, 68, 224, 70, 68, 87, 224, 131, 106, 2],
+    "sentence-t5-base": [3, 68, 3, 70, 68, 87, 3, 139, 1],  # "▁a▁cat▁é" letter by letter, then </s>
 }
 
 
@@ -148,6 +151,22 @@ CAUSAL = {
 def test_code_beside_the_weights_is_refused_where_no_registered_model_says_how_it_reads(folder: Folder) -> None:
     with pytest.raises(UnreadSettingError, match=r"modeling_qwen\.Qwen2Model"):
         zoo.load_model(folder("gte-qwen2-1.5b-instruct"))
+
+
+def test_instructor_reads_its_instruction_and_leaves_it_out_of_the_mean(
+    by_name: Callable[[str], zoo.Embedder], folder: Folder
+) -> None:
+    model, texts = by_name("instructor-large"), list(TEXTS[:4])
+    embed = reference(CASES["instructor-large"], folder("instructor-large"))
+    for task in ("Science title", "Wikipedia document for retrieval"):
+        expected = embed(texts, f"Represent the {task}: ")
+        assert furthest(model.encode_query(texts, task=task), expected) < BOUND
+        assert furthest(model.encode_document(texts, task=task), expected) < BOUND
+    assert (expected - embed([f"Represent the {task}: {text}" for text in texts])).abs().max() > TELLS
+    assert not zoo.load_model(folder("instructor-large"), like="instructor-test").spec.pool_prompt
+    assert zoo.load_model(folder("instructor-large")).spec.pool_prompt  # as nothing in its files says otherwise
+    with pytest.raises(TooManyTokensError, match="the prompt alone has"):
+        model.encode("a cat", prompt="a harbour " * 100)
 
 
 @pytest.mark.parametrize("name", ["qwen3-embedding-0.6b", "e5-mistral-7b-instruct", "gte-qwen2-1.5b-instruct"])

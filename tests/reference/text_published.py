@@ -37,7 +37,7 @@ class Published:
         tokenizer: tokenizer_config.json. prompts: of config_sentence_transformers.json, None without the file. prefix: of tensors.
         normalize: whether modules.json ends with it. limit: max_seq_length, None without sentence_bert_config.json.
         build: the model of these parts and of the test model's sizes, where the test model has others. dense: folders of Dense layers, in their
-            order. plain: computes texts by transformers alone where sentence-transformers is wrong on
+            order. tied: tensors that the file leaves out, for they are another's. plain: computes texts by transformers alone where sentence-transformers is wrong on
             transformers 5. process: tokenizer.json's own post-processor, False to leave it out.
     """
 
@@ -51,6 +51,7 @@ class Published:
     normalize: bool = True
     limit: int | None = None
     dense: tuple[str, ...] = ()
+    tied: tuple[str, ...] = ()
     plain: Callable[[Path, Sequence[str]], Tensor] | None = None
     process: Any = True
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -71,7 +72,8 @@ def write(case: Published, folder: Path, *, side: str | None = None) -> Path:
     if isinstance(rope := shape.pop("rope_parameters", None), dict):
         shape["rope_theta"] = rope.get("rope_theta")
     put(folder / "config.json", {**shape, **case.config})
-    state = {f"{case.prefix}{key}": value.contiguous() for key, value in encoder.backbone.state_dict().items()}
+    state = {key: value.contiguous() for key, value in encoder.backbone.state_dict().items() if key not in case.tied}
+    state = {f"{case.prefix}{key}": value for key, value in state.items()}
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     core = json.loads(encoder.tokenize.tokenizer.to_str())
     if case.process is not True:
@@ -106,28 +108,34 @@ def put(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False))
 
 
-def by_sentence_transformers(folder: Path) -> Callable[[Sequence[str]], Tensor]:
-    """What sentence-transformers computes of the folder."""
+def by_sentence_transformers(folder: Path, *, pool_prompt: bool = True) -> Callable[..., Tensor]:
+    """What sentence-transformers computes of the folder: texts and a prompt, "" without, to unit vectors.
+
+    Args:
+        pool_prompt: whether the prompt's tokens are pooled too; of some repositories the library knows it by their name.
+    """
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": "float32"})
+    if not pool_prompt:
+        model.set_pooling_include_prompt(False)
 
-    def embed(texts: Sequence[str]) -> Tensor:
-        vectors = model.encode(list(texts), prompt="", convert_to_tensor=True, batch_size=4)
+    def embed(texts: Sequence[str], prompt: str = "") -> Tensor:
+        vectors = model.encode(list(texts), prompt=prompt, convert_to_tensor=True, batch_size=4)
         return F.normalize(vectors.float().clone(), dim=-1)
 
     return embed
 
 
-def reference(case: Published, folder: Path) -> Callable[[Sequence[str]], Tensor]:
-    """Unit vectors of whole texts, the prompt written out before each."""
+def reference(case: Published, folder: Path) -> Callable[..., Tensor]:
+    """Texts and a prompt, "" without, to unit vectors."""
     if case.plain is None:
-        return by_sentence_transformers(folder)
+        return by_sentence_transformers(folder, pool_prompt=zoo.get_spec(case.name).pool_prompt)
     plain = case.plain
 
-    def embed(texts: Sequence[str]) -> Tensor:
+    def embed(texts: Sequence[str], prompt: str = "") -> Tensor:
         with torch.inference_mode():
-            return F.normalize(plain(folder, texts).float(), dim=-1)
+            return F.normalize(plain(folder, [prompt + text for text in texts]).float(), dim=-1)
 
     return embed
 

@@ -86,7 +86,15 @@ class TransformersText(Encoder):
     def prepare_item(self, item: Item) -> list[int]:
         config, text = self.backbone.config, item.text
         ids = check_ids(self.tokenize(self.written(text)), config.vocab_size, config.model_type)
-        return _After(ids, self.skipped(text.prompt)) if isinstance(text, _Prompted) else ids
+        if not isinstance(text, _Prompted):
+            return ids
+        skipped = self.skipped(text.prompt)
+        if self.tokenize.only_ends(ids[skipped:]):
+            raise TooManyTokensError(
+                f"the prompt alone has {skipped} tokens and the model reads {len(ids)}, so that nothing of the text is left; "
+                "shorten it"
+            )
+        return _After(ids, skipped)
 
     def written(self, text: str) -> str:
         """What is tokenised of a text."""
@@ -218,20 +226,11 @@ class _Prompted(str):
 
 
 class _After(list[int]):
-    """The ids of a text, of which the first `skipped` are a prompt's.
-
-    Raises:
-        TooManyTokensError: there are no others.
-    """
+    """The ids of a text, of which the first `skipped` are a prompt's."""
 
     def __init__(self, ids: list[int], skipped: int) -> None:
         super().__init__(ids)
         self.skipped = skipped
-        if skipped >= len(ids):
-            raise TooManyTokensError(
-                f"the prompt alone has {skipped} tokens and the model reads {len(ids)}, so that nothing of the text is left; "
-                "shorten it"
-            )
 
 
 def text_class(model_type: str) -> Any:

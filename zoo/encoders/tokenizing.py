@@ -89,6 +89,10 @@ class _Checked:
         ids, special = self._ids(self._lowered(prompt)), self._special()
         return len(ids) - (bool(ids) and ids[-1] in special)
 
+    def only_ends(self, ids: Sequence[int]) -> bool:
+        """Whether ids after a prompt's are none of a text, but at most the two that may end one."""
+        return len(ids) <= 2 and self._special().issuperset(ids)
+
     def cut(self, text: str) -> Cut | None:
         """Where a text is truncated; None where all of it is read."""
         if self.max_tokens is None or not self._overflows(self._start(text)):

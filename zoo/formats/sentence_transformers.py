@@ -132,6 +132,8 @@ class SentenceTransformers(Layout):
                 path, folder, opening.allow_pickle, opening.trust_remote_code, opening.ignore, opening.attention
             )
         )
+        if opening.like is not None and opening.like.format is None and hasattr(encoder, "pool_prompt"):
+            encoder.pool_prompt = opening.like.pool_prompt  # where the pooling's own settings do not say it
         pooler, head, dim = _after(modules[1:], encoder, folder, opening.allow_pickle, similarity, opening.ignore)
         spec = text_spec(opening.name, encoder, dim, similarity=similarity, attention=opening.attention, **prompts)
         model = Embedder(spec, [Tower(encoder, pooler, head)])
@@ -326,8 +328,8 @@ def _after(
         settings = _read(path / "config.json", TABLES[kind], ignore)
         if kind == "Pooling":
             pooler, dim = _pooler(check_keys(settings, config_schema.POOLING, str(path)), encoder.width, path)
-            if settings.get("include_prompt") is False and hasattr(encoder, "pool_prompt"):
-                encoder.pool_prompt = False
+            if "include_prompt" in settings and hasattr(encoder, "pool_prompt"):
+                encoder.pool_prompt = settings["include_prompt"] is not False
             elif settings.get("include_prompt") is False and hasattr(encoder, "format"):
                 ignore.refuse(path / "config.json", "include_prompt", False, "a sequence is pooled with its prompt")
         elif kind == "Dense":
