@@ -7,7 +7,9 @@ import wave
 from collections import Counter
 from dataclasses import replace
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,7 +24,9 @@ from tests.conftest import data_pack
 from zoo.errors import UnsupportedModalityError
 from zoo.evaluation.packs import BENCHMARKS, evaluate_pack
 from zoo.evaluation.pairs import evaluate_pairs
+from zoo.evaluation.tasks import _mteb_results
 from zoo.inputs.video import load_video
+from zoo.registry.trained_on import source, trained_on
 from zoo.tables.pack_files import read_pack
 
 NAMES = zoo.list_models("*-test")
@@ -495,3 +499,28 @@ def test_models_of_one_name_do_not_share_results(tmp_path):
     assert vectors.shape == (1, 8)
     assert len({revision, *(wrapped.mteb_model_meta.revision for wrapped in (*changed, short))}) == 4
     assert zoo.evaluation.mteb.wrap(one, revision="a" * 40).mteb_model_meta.revision == "a" * 40
+
+
+def test_figures_on_data_that_a_model_was_trained_on_say_so(monkeypatch):
+    task = mteb.get_task("NanoNQRetrieval")
+    model = zoo.build_model("text-test")
+    model.spec = replace(model.spec, hub_id="BAAI/bge-large-en-v1.5")
+    rows = {"train": [{"hf_subset": "default", "main_score": 0.5}]}
+    found = SimpleNamespace(mteb_version="2", dataset_revision="r", scores=rows)
+    wrapped = zoo.evaluation.mteb.wrap(model)
+    assert "NQ" in wrapped.mteb_model_meta.training_datasets
+    assert "not zero-shot" in _mteb_results(found, task, wrapped)[0].notes
+    assert "zero-shot" not in _mteb_results(found, mteb.get_task("SciFact"), wrapped)[0].notes
+    model.spec = replace(model.spec, hub_id="")
+    assert "zero-shot" not in _mteb_results(found, task, zoo.evaluation.mteb.wrap(model))[0].notes
+
+
+def test_what_models_were_trained_on_is_as_mteb_records_it():
+    registry = import_module("mteb.models.model_implementations").MODEL_REGISTRY
+    assert source() == f"mteb {version('mteb')}", "run python -m zoo.publishing.cards.trained_on"
+    hub_ids = {zoo.get_spec(name).hub_id for name in zoo.list_models()} - {""}
+    hub_ids |= {zoo.reranking.get_reranker_spec(name).hub_id for name in zoo.list_rerankers()} - {""}
+    for hub_id in sorted(hub_ids):
+        record = registry.get(hub_id)
+        wanted = None if record is None or record.training_datasets is None else tuple(sorted(record.training_datasets))
+        assert trained_on(hub_id) == wanted, f"{hub_id}: run python -m zoo.publishing.cards.trained_on"

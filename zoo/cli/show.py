@@ -96,6 +96,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "revision": spec.revision,
         "base": spec.base,
         "paper": spec.paper,
+        "trained on": _trained_on(spec.hub_id),
         **{f"prompt {name}": repr(text) for name, text in spec.prompts.items()},
         "default prompt": spec.default_prompt_name,
         "task of a query": repr(spec.instruction) if spec.instruction else None,
@@ -117,6 +118,17 @@ def _example(spec: "ModelSpec") -> tuple[str, str | None]:
     if "image" in spec.modalities:
         return 'Path("photo.jpg")', "--image photo.jpg"
     return f'Path("{"recording.wav" if "audio" in spec.modalities else "clip.mp4"}")', None
+
+
+def _trained_on(hub_id: str) -> str | None:
+    """mteb's tasks whose data a model was trained on, in words."""
+    from zoo.registry.trained_on import source, trained_on
+
+    seen = trained_on(hub_id)
+    if seen is None:
+        return None
+    tasks = ", ".join(seen) or "none of mteb's tasks"
+    return f"{tasks} ({source()})"
 
 
 def _published(spec: "ModelSpec") -> str:

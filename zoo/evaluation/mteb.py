@@ -33,6 +33,7 @@ from zoo.evaluation.mteb_media import stand_in, value_of
 from zoo.fusion import fingerprint, is_default
 from zoo.inputs.item import Item
 from zoo.loading import has_revisions, load_model
+from zoo.registry.trained_on import trained_on
 from zoo.spec import need_one_vector
 
 if TYPE_CHECKING:
@@ -257,6 +258,7 @@ def _meta(model: Embedder, revision: str | None, dim: int | None, instruction: s
     if not is_default(model.fusion):
         marks["fusion"] = fingerprint(model.fusion)
     weights = [*model.parameters(), *model.buffers()]
+    seen = trained_on(spec.hub_id)
     return ModelMeta(
         loader=None,
         name=spec.hub_id or f"embedding-zoo/{spec.name}",
@@ -275,7 +277,7 @@ def _meta(model: Embedder, revision: str | None, dim: int | None, instruction: s
         reference=f"https://huggingface.co/{spec.hub_id}" if spec.hub_id else None,
         similarity_fn_name=SCORING[spec.similarity],
         use_instructions=bool(spec.prompts),
-        training_datasets=None,
+        training_datasets=None if seen is None else set(seen),
         modalities=[name for name in MODALITIES if name in spec.modalities],
     )
 

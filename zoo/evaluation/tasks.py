@@ -232,6 +232,8 @@ def _mteb_results(found: Any, task: Any, wrapped: Any) -> list[Result]:
         notes += f"; {lost:,} of {wrapped.seen:,} entries without an embedding"
     elif not wrapped.seen:
         notes += "; from mteb's cache, which does not say how many entries had no embedding"
+    if wrapped.mteb_model_meta.is_zero_shot_on([task]) is False:
+        notes += "; not zero-shot, for the model was trained on data of this task"
     same = {
         "dataset": facts.name if task.is_aggregate else facts.dataset["path"],
         "task": facts.name,

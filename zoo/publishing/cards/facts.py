@@ -10,6 +10,7 @@ from zoo.errors import InvalidCardError
 from zoo.evaluation.blocks import find
 from zoo.evaluation.results import Result
 from zoo.publishing.cards.metadata import metric_names, model_index
+from zoo.registry.trained_on import source, trained_on
 from zoo.spec import ModelSpec
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -153,6 +154,16 @@ def _home(package: str, folder: str, name: str) -> str:
 def fact_table(spec: ModelSpec) -> str:
     """`fact_rows` as Markdown."""
     return "\n".join(["| fact | value |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in fact_rows(spec).items())])
+
+
+def training_data(hub_id: str) -> str:
+    """A paragraph: mteb's tasks whose data the model was trained on; "" where mteb does not say."""
+    seen = trained_on(hub_id)
+    if seen is None:
+        return ""
+    tasks = ", ".join(seen) or "none of mteb's tasks"
+    also = " Figures on these are not zero-shot." if seen else ""
+    return f"Training data, as the registry of {source()} records it: {tasks}.{also}"
 
 
 def read_facts(card: str) -> dict[str, str]:

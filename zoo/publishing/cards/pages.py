@@ -22,7 +22,7 @@ from zoo.evaluation.inspecting.keeping import with_block
 from zoo.evaluation.results import FILE, Result, read_results
 from zoo.files import write
 from zoo.formats.checks.inside import read_inside
-from zoo.publishing.cards.facts import HUB_ID, fact_table, front_matter, summary, usage
+from zoo.publishing.cards.facts import HUB_ID, fact_table, front_matter, summary, training_data, usage
 from zoo.publishing.cards.reading import reading_text
 from zoo.publishing.cards.rerankers import render_reranker
 from zoo.publishing.paths import without_paths
@@ -57,7 +57,7 @@ def render(
     """
     kept, body = split(old)
     use = f"## Use\n\n```python\n{usage(spec)}\n```"
-    parts = [f"# {spec.name}", summary(spec), fact_table(spec), use, reading_text(spec)]
+    parts = [f"# {spec.name}", summary(spec), fact_table(spec), training_data(spec.hub_id), use, reading_text(spec)]
     body = fill(body, "facts", "\n\n".join(part for part in parts if part), _BY)
     body = fill(body, "measured", figures(results, others), BY_RESULTS.format(name=spec.name))
     return f"{front_matter(spec, results=results, kept=kept)}\n{body}"

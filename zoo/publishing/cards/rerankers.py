@@ -6,7 +6,7 @@ from typing import Any
 from zoo.evaluation.blocks import fill, split
 from zoo.evaluation.figures import figures
 from zoo.evaluation.results import Result
-from zoo.publishing.cards.facts import HUB_ID, paper_url
+from zoo.publishing.cards.facts import HUB_ID, paper_url, training_data
 from zoo.publishing.cards.reading import reading_rows
 from zoo.reranking import RerankerSpec
 from zoo.reranking.parts import as_model
@@ -125,9 +125,10 @@ def render_reranker(spec: RerankerSpec, old: str, results: Iterable[Result] = ()
         f"# {spec.name}",
         summary(spec),
         table,
+        training_data(spec.hub_id),
         f"## Use\n\n```python\n{usage(spec)}\n```",
         f"## How it reads\n\n{reads}\n\nWhat it is given for texts, to the letter:\n\n- `{sequence(spec)}`",
     ]
-    body = fill(body, "facts", "\n\n".join(parts), _BY)
+    body = fill(body, "facts", "\n\n".join(part for part in parts if part), _BY)
     body = fill(body, "measured", figures(results), _BY_RESULTS.format(name=spec.name))
     return f"{front_matter(spec, kept)}\n{body}"
