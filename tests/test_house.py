@@ -122,6 +122,7 @@ ROWS: dict[str, set[str]] = {
         "loading",
         "prompts",
         "regions",
+        "registry",
         "scales",
         "spec",
         "strangers",
