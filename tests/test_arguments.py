@@ -164,7 +164,7 @@ FACTS: dict[str, list[Any]] = {
     "media": [5, None, "image", {"smell": {}}, {"image": 5}, {"image": {"square": "8"}}],
     "pooling": [5, None, "last"],  # of no sequence
     "projection": [5, None, "custom_text_proj"],
-    "adapter": [5, None, "retrieval"],
+    "adapter": [5, None],
     "similarity": [5, None, "euclidean"],
     "attention": [5, "none"],
     "recipe": [5, None],

@@ -345,10 +345,11 @@ def test_forward_gives_unit_vectors(name, models):
 
 # LLaVA takes the states before CLIP's last layer, and SigLIP's before its last norm; what is after them is only carried. VIRTUE's
 # SAM stays as it is. TIPSv2's mask token is of its masked training. FG-CLIP 2's other heads are for regions and other texts.
-# Whisper's positions are waves that nobody trains. PE-AV's codec stays as it is.
+# Whisper's positions are waves that nobody trains. PE-AV's codec stays as it is. jina-embeddings-v3's adapters are of texts with a
+# prompt (test_text_adapters.py).
 AFTER_FEATURES = re.compile(
     r"vision_tower\..*(post_layernorm|layers\.2)\.|segmenter\.sam\.|embeddings\.mask_token$|^towers\.\d\.encoder\.(dense|first|rest|long_head|region_head)\."
-    r"|tower\.embed_positions\.weight$|codec\.(dac_encoder|bottleneck)\."
+    r"|tower\.embed_positions\.weight$|codec\.(dac_encoder|bottleneck)\.|\.lora_[AB]$"
 )
 
 

@@ -217,8 +217,8 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
     known = get_spec(like) if like is not None else None
     if known is not None and known.format is None and not _says_more_than_files(known):
         raise UnknownModelError(
-            f"{like} is neither a vision-language model nor a text model whose attention or pooling is stated; the files of all "
-            "others say themselves how they are read"
+            f"{like} is neither a vision-language model nor a text model whose attention, pooling or adapter is stated; the files "
+            "of all others say themselves how they are read"
         )
     if is_folder(name):
         return open_folder(Path(name).expanduser(), replace(opening, like=known))
@@ -259,7 +259,7 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
 
 def _says_more_than_files(spec: ModelSpec) -> bool:
     """Whether a text model's facts say of its vectors what the files of its checkpoint need not."""
-    return spec.attention is not None or bool(spec.pooling) or not spec.pool_prompt
+    return spec.attention is not None or bool(spec.pooling or spec.adapter) or not spec.pool_prompt
 
 
 def _open_packaged(spec: ModelSpec, opening: Opening) -> "Embedder":

@@ -90,7 +90,8 @@ class ModelSpec:
             pooler by the name of its class. By default the last, with late interaction all tokens. Of a text backbone: the name of
             the pooler's class ("Cls"), where the checkpoint's own files do not say it; "" where they do.
         projection: name in the checkpoint of the linear layer after the backbone ("custom_text_proj"), "" for none.
-        adapter: which one of the adapters in the checkpoint's folder `adapters` is merged ("retrieval"), "" for none.
+        adapter: which one of the adapters in the checkpoint (in its folder `adapters`, or among its tensors) is merged ("retrieval"),
+            "" for none.
         similarity: how its vectors are compared: "cosine", of one unit vector an item; "dot", of one vector per item that
             keeps its norm; "maxsim", of one unit vector per token (late interaction).
         attention: whether a text backbone's tokens see each other "causal" or "bidirectional", where the checkpoint's own
@@ -173,7 +174,7 @@ class ModelSpec:
 
     def _check_sequence(self) -> None:
         if self.format is None:
-            if self.media or self.projection or self.adapter:
+            if self.media or self.projection or (self.adapter and set(self.modalities) != {"text"}):
                 raise ValueError(
                     f"{self.name}: media, projection and adapter are of a sequence, and there is no format of one"
                 )

@@ -81,12 +81,12 @@ class TransformersText(Encoder):
         whole = super().prompted(item, prompt)
         if self.pool_prompt or whole is item:
             return whole
-        return replace(whole, text=_Prompted(whole.text, whole.text.removesuffix(item.text)))
+        return replace(whole, text=Prompted(whole.text, whole.text.removesuffix(item.text)))
 
     def prepare_item(self, item: Item) -> list[int]:
         config, text = self.backbone.config, item.text
         ids = check_ids(self.tokenize(self.written(text)), config.vocab_size, config.model_type)
-        if not isinstance(text, _Prompted):
+        if not isinstance(text, Prompted) or self.pool_prompt:
             return ids
         skipped = self.skipped(text.prompt)
         if self.tokenize.only_ends(ids[skipped:]):
@@ -214,12 +214,12 @@ class TransformersText(Encoder):
         self.tokenize.save(folder)
 
 
-class _Prompted(str):
+class Prompted(str):
     """A text that remembers the prompt it begins with."""
 
     prompt: str
 
-    def __new__(cls, text: str, prompt: str) -> "_Prompted":
+    def __new__(cls, text: str, prompt: str) -> "Prompted":
         whole = super().__new__(cls, text)
         whole.prompt = prompt
         return whole

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder, Tower
+    from zoo.encoders.adapted import AdaptedText
     from zoo.encoders.alpha_clip import AlphaClipImage
     from zoo.encoders.ast import AstAudio
     from zoo.encoders.bert import BertText
@@ -36,6 +37,7 @@ else:
     @cache
     def _parts() -> dict[str, Any]:
         from zoo.embedder import Embedder, Tower
+        from zoo.encoders.adapted import AdaptedText
         from zoo.encoders.alpha_clip import AlphaClipImage
         from zoo.encoders.ast import AstAudio
         from zoo.encoders.bert import BertText
@@ -78,7 +80,7 @@ else:
     TimmImage, timm_image = _Part("TimmImage"), _Part("timm_image")
     OpenClipImage, OpenClipText = _Part("OpenClipImage"), _Part("OpenClipText")
     segmented, sequence = _Part("segmented"), _Part("sequence")
-    StaticText = _Part("StaticText")
+    AdaptedText, StaticText = _Part("AdaptedText"), _Part("StaticText")
     BertText, TransformersText = _Part("BertText"), _Part("TransformersText")
     LatentAttention, NvEmbedText = _Part("LatentAttention"), _Part("NvEmbedText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")

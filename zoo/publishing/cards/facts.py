@@ -138,6 +138,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         f"`encode_query(…, task=…)` puts `{spec.instruction!r}` before a query" if spec.instruction else ""
     )
     facts["examples of it"] = f"`{spec.example!r}` each, before that" if spec.example else ""
+    facts["adapter"] = f"`{spec.adapter}`, merged into the weights" if spec.adapter and spec.format is None else ""
     facts["in the pool"] = "" if spec.pool_prompt else "the text alone; a prompt is read, and left out"
     for role, name in spec.roles.items():
         facts[f"role `{role}`"] = f"prompt `{name}`"
