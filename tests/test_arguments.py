@@ -170,6 +170,7 @@ FACTS: dict[str, list[Any]] = {
     "recipe": [5, None],
     "targets": ["image", 5, None, [5]],
     "pages": [5, None, "scan"],
+    "outputs": ["sparse", 5, None, [5], ["splade"]],
 }
 # Not walked: what is an object of the zoo's own, or of any type.
 FREE = {"self", "texts", "options", "limits", "facts", "app", "columns"}

@@ -357,8 +357,11 @@ AFTER_FEATURES = re.compile(
 def test_backward_reaches_every_weight(name, models):
     model = zoo.build_model(name).train()
     for tower, some in _towers_and_inputs(model):
-        vectors = tower(tower.encoder.prepare([zoo.inputs.item.as_item(x) for x in some]))
-        (vectors * torch.randn_like(vectors)).sum().backward()
+        batch = tower.encoder.prepare([zoo.inputs.item.as_item(x) for x in some])
+        found = (
+            list(tower.forward_outputs(batch, ["dense", *tower.outputs]).values()) if tower.outputs else [tower(batch)]
+        )
+        sum((one.to_dense() * torch.randn(one.shape)).sum() for one in found).backward()
     gradients = {key: weight.grad for key, weight in model.named_parameters() if not AFTER_FEATURES.search(key)}
     assert [key for key, gradient in gradients.items() if gradient is None] == []
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())

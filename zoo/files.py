@@ -89,11 +89,11 @@ def share(*paths: Path) -> None:
         os.chmod(path, mode | (mode & 0o444) >> 2 if path.is_dir() else mode)
 
 
-def save_tensors(tensors: "Mapping[str, Tensor]", path: Path) -> None:
+def save_tensors(tensors: "Mapping[str, Tensor]", path: Path, **metadata: str) -> None:
     """A safetensors file, readable for whom the umask lets."""
     from safetensors.torch import save_file
 
-    save_file(dict(tensors), path, metadata={"format": "pt"})
+    save_file(dict(tensors), path, metadata={"format": "pt", **metadata})
     share(path)
 
 

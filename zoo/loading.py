@@ -25,7 +25,7 @@ from zoo.formats.fetching import repository_files
 from zoo.formats.layout import Layout, Opening, layout_named, no_towers, open_with, recognise
 from zoo.formats.settings import Ignore
 from zoo.formats.towers import wanted as wanted_towers
-from zoo.formats.zoo_native import check_sequence
+from zoo.formats.zoo_native import check_outputs, check_sequence
 from zoo.registry import (
     LIKE,
     PREFIXES,
@@ -353,8 +353,10 @@ def _check_parts(model: "Embedder", spec: ModelSpec) -> None:
         built = build_model(spec.name)
 
     def parts(of: "Embedder") -> list[str]:
-        kinds = ([type(part).__name__ for part in (t.encoder, t.pooler, t.head)] for t in of.towers)
-        return [" → ".join(names) for names in kinds]
+        kinds = (
+            ([type(part).__name__ for part in (t.encoder, t.pooler, t.head)], sorted(t.outputs)) for t in of.towers
+        )
+        return [" → ".join(names) + (f" with {', '.join(more)}" if more else "") for names, more in kinds]
 
     if parts(model) != parts(built):
         raise UnrecognisedCheckpointError(
@@ -441,6 +443,7 @@ def _with_facts(model: "Embedder", folder: Path, like: ModelSpec | None) -> "Emb
         )
     _check_similarity(model, spec, folder, str(path))
     check_sequence(model, spec, str(path))
+    check_outputs(model, spec, str(path))
     model.spec = spec
     return model
 

@@ -117,6 +117,35 @@ def maxsim(a: Any, b: Any) -> Tensor:
     return torch.stack([part.sum(0) for part in best.split(lengths)])
 
 
+def mean_maxsim(a: Any, b: Any) -> Tensor:
+    """`maxsim` by the number of a's tokens, -1 to 1: the mean over them of the best match, as BGE-M3's authors score (arxiv:2402.03216)."""
+    a = [a] if getattr(a, "ndim", 0) == 2 else list(a)
+    sums = maxsim(a, b)
+    return sums / torch.tensor([len(vectors) for vectors in a], dtype=sums.dtype)[:, None] if a else sums
+
+
+def lexical(a: Tensor, b: Tensor) -> Tensor:
+    """Lexical matching `(n, m)` of sparse weights `(n, vocab)` and `(m, vocab)`, as `encode_sparse` gives them: the dot product.
+
+    It sums the products of the weights of the tokens that both texts have: 0 where they share none, without an upper bound. One vector
+    `(vocab,)` counts as a list of one.
+
+    Raises:
+        ValueError: a side is no sparse tensor, or they differ in vocabulary.
+    """
+    if wrong := [x for x in (a, b) if not isinstance(x, Tensor) or not x.is_sparse or x.ndim not in (1, 2)]:
+        raise ValueError(
+            f"lexical compares sparse tensors (n, vocab), as encode_sparse gives them, not {wrong[0]!r:.60}"
+        )
+    if a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"cannot compare lexical weights over {a.shape[-1]:,} tokens with those over {b.shape[-1]:,}")
+    a, b = (x[None] if x.ndim == 1 else x for x in (a, b))
+    # One side a few rows at a time as an ordinary matrix: 64 of them over 250,000 tokens have 64 MB.
+    some = (torch.arange(start, min(start + 64, len(a))) for start in range(0, len(a), 64))
+    parts = [torch.sparse.mm(b, a.index_select(0, rows).to_dense().T).T for rows in some]
+    return torch.cat([torch.zeros(0, len(b)), *parts])
+
+
 def quantize(vectors: Tensor, precision: Precision) -> Tensor:
     """Unit vectors `(..., dim)` as float32, int8 `(..., dim)` or packed signs uint8 `(..., dim / 8)`.
 

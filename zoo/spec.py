@@ -16,6 +16,7 @@ from zoo.sequences import Limits, SequenceFormat, check_pooling, limits_of, limi
 Similarity = Literal["cosine", "dot", "maxsim"]
 Attention = Literal["causal", "bidirectional"]
 Pages = Literal["image", "text"]
+OUTPUTS = ("sparse", "tokens")  # what a model may give of a text beside its vector (see `zoo.outputs`)
 LONGEST_PROMPT = 20_000  # characters of a prompt of a model; the longest that is known has 1,500
 _LARGEST_LOG = 80  # beyond it the exponential leaves float32
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
@@ -39,7 +40,7 @@ CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("revision", "base", "base_revision", "paper"), optional(text)),
     **dict.fromkeys(("default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
-    **dict.fromkeys(("modalities", "languages", "targets"), texts),
+    **dict.fromkeys(("modalities", "languages", "targets", "outputs"), texts),
     **dict.fromkeys(("prompts", "roles"), named_texts),
     "dim": whole(),
     "dims": wholes,
@@ -99,6 +100,8 @@ class ModelSpec:
         targets: what a text of it may be compared with, the usual one first, where each has another vector of a text ("image",
             "regions"); () for all models whose texts have one vector.
         pages: as what a page of a document is read: its "image", or its "text", and the image of a page without any.
+        outputs: what it gives of a text beside its vector, from the same pass (`model.encode_outputs`): "sparse" lexical weights,
+            "tokens", a vector for every token; () for most models.
         recipe: what makes its weights, where they are published nowhere: `zoo train --recipe <this>`; "" for all others.
 
     Raises:
@@ -139,6 +142,7 @@ class ModelSpec:
     instruction: str = ""
     example: str = ""
     pool_prompt: bool = True
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for fact, check in CHECKS.items():
@@ -155,6 +159,8 @@ class ModelSpec:
             raise ValueError(f"{self.name}: similarity must be cosine, dot or maxsim, not {self.similarity!r}")
         if self.pages not in get_args(Pages):
             raise ValueError(f"{self.name}: pages must be image or text, not {self.pages!r}")
+        if wrong := [name for name in self.outputs if name not in OUTPUTS]:
+            raise ValueError(f"{self.name}: outputs are among {', '.join(OUTPUTS)}, not {wrong[0]!r}")
         if self.attention not in (None, *get_args(Attention)):
             raise ValueError(f"{self.name}: attention must be causal, bidirectional or None, not {self.attention!r}")
         if isinstance(self.format, Mapping):
@@ -168,6 +174,7 @@ class ModelSpec:
         object.__setattr__(self, "dims", tuple(self.dims))
         object.__setattr__(self, "languages", tuple(self.languages))
         object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "outputs", tuple(self.outputs))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
         object.__setattr__(self, "roles", MappingProxyType(dict(self.roles)))
         self._check_prompts()
@@ -290,12 +297,10 @@ class ModelSpec:
         for name, usual in (("similarity", "cosine"), ("pages", "image"), ("pool_prompt", True)):
             if facts[name] == usual:
                 del facts[name]
-        facts["roles"], facts["languages"], facts["targets"] = (
-            dict(self.roles),
-            list(self.languages),
-            list(self.targets),
-        )
-        for name in ("roles", "languages", "targets"):
+        facts["roles"] = dict(self.roles)
+        for name in ("languages", "targets", "outputs"):
+            facts[name] = list(facts[name])
+        for name in ("roles", "languages", "targets", "outputs"):
             if not facts[name]:
                 del facts[name]
         if self.default_prompt_name is None and "default" not in self.prompts:

@@ -39,6 +39,7 @@ def described(model: "Embedder") -> str:
     towers = (
         f"{'+'.join(sorted(tower.encoder.modalities))}: "
         + " → ".join(type(part).__name__ for part in (tower.encoder, tower.pooler, tower.head))
+        + (f", and {', '.join(tower.outputs)} of the same pass" if tower.outputs else "")
         for tower in model.towers
     )
     lines = {

@@ -17,6 +17,7 @@ from zoo.embedder.describing import described, elsewhere, names_of
 from zoo.embedder.fingerprints import fingerprint
 from zoo.embedder.fused import disjoint
 from zoo.embedder.given import is_vectors, many_of
+from zoo.embedder.outputs import WithOutputs
 from zoo.embedder.regional import regions_of
 from zoo.embedder.routes import Reader, Routes
 from zoo.embedder.streaming import Encoded, EvalMode, kept, packed, progress_bar, stream
@@ -41,7 +42,7 @@ class RankHit(NamedTuple):
     score: float
 
 
-class Embedder(nn.Module):
+class Embedder(WithOutputs, nn.Module):
     """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries.
 
     Where different modalities have a tower each, an item of several is fused by the model's rule (see `zoo.fusion`). Where no encoder

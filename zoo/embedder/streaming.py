@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from zoo.embedder.routes import Reader
     from zoo.spec import Similarity
 
+# What becomes of the reads of a batch: (model, tower, reads, batch_size) → vectors, or a list of what each gives.
+Embed = Callable[["Embedder", "Reader", list[Any], int | None], Tensor | list[Any]]
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
 _SUFFIXES = (
     *IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *AUDIO_SUFFIXES,
@@ -104,7 +106,14 @@ class EvalMode:
 
 
 def stream(
-    model: "Embedder", inputs: Iterable[Any], prefix: str, *, batch_size: int | None, dim: int | None, bar: Any
+    model: "Embedder",
+    inputs: Iterable[Any],
+    prefix: str,
+    *,
+    batch_size: int | None,
+    dim: int | None,
+    bar: Any,
+    embed: Embed | None = None,
 ) -> Iterator[Encoded]:
     """What `Embedder.encode_stream` gives; its arguments are checked.
 
@@ -112,6 +121,7 @@ def stream(
 
     Args:
         prefix: the prompt's text. dim: the cut, None for whole vectors. bar: shows what is done.
+        embed: what becomes of a batch, `forward` by default: vectors, or a list of what each read gives, errors among it.
     """
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
     try:
@@ -127,15 +137,15 @@ def stream(
             first = next(iter(ahead[-1]), None)
             # One window is read while the model is at the one before. Where the inputs come slowly, none is kept waiting.
             while len(ahead) > (0 if window.late else 1):
-                yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar), silent)
+                yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent)
             if first is not None:
                 pace.learn(first.result())
             if window.error is not None:
                 while ahead:
-                    yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar), silent)
+                    yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent)
                 raise window.error
         while ahead:
-            yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar), silent)
+            yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent)
     finally:
         # Never waits: an abandoned stream is closed by the garbage collector, in any thread, even one being started.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -192,7 +202,7 @@ class _Paths:
 
 @torch.inference_mode(False)  # whatever mode the caller is in: cuts and rows are ordinary tensors
 def _finish(
-    model: "Embedder", window: list[Future], batch_size: int | None, dim: int | None, bar: Any
+    model: "Embedder", window: list[Future], batch_size: int | None, dim: int | None, bar: Any, embed: Embed
 ) -> list[Encoded]:
     reads = [read for future in window for read in future.result()]
     results: dict[int, Encoded] = {i: Encoded(i, None, error) for i, tower, error in reads if tower < 0}
@@ -201,7 +211,7 @@ def _finish(
     for position, tower in enumerate(model.routes):
         mine = [(index, read) for index, t, read in reads if t == position]
         for whole in batches(mine, tower.encoder, batch_size):
-            for batch, vectors in _embedded(model, tower, whole, batch_size):
+            for batch, vectors in _embedded(model, tower, whole, batch_size, embed):
                 if isinstance(vectors, InputError):
                     results[batch[0][0]] = Encoded(batch[0][0], None, vectors)
                 else:
@@ -214,22 +224,31 @@ _Batch = list[tuple[int, Any]]
 
 
 def _embedded(
-    model: "Embedder", tower: "Reader", batch: _Batch, batch_size: int | None
-) -> Iterator[tuple[_Batch, Tensor | InputError]]:
+    model: "Embedder", tower: "Reader", batch: _Batch, batch_size: int | None, embed: Embed
+) -> Iterator[tuple[_Batch, Tensor | list[Any] | InputError]]:
     """A batch with its vectors; where a document's page turns out to be bad, in parts, so that the error is of its item alone."""
     try:
-        yield batch, forward(model, tower, [read for _, read in batch], batch_size)
+        yield batch, embed(model, tower, [read for _, read in batch], batch_size)
     except InputError as error:
         if len(batch) == 1:
             yield batch, error.at(batch[0][0])
             return
         half = len(batch) // 2
         for part in (batch[:half], batch[half:]):
-            yield from _embedded(model, tower, part, batch_size)
+            yield from _embedded(model, tower, part, batch_size, embed)
 
 
-def _results(indices: list[int], vectors: Tensor, dim: int | None, similarity: "Similarity") -> dict[int, Encoded]:
-    """Results of one forward pass, by index: cut, and held to be usable."""
+def _results(
+    indices: list[int], vectors: Tensor | list[Any], dim: int | None, similarity: "Similarity"
+) -> dict[int, Encoded]:
+    """Results of one forward pass, by index: cut, and held to be usable; what `embed` gave as a list it has looked at itself."""
+    if isinstance(vectors, list):
+        return {
+            index: Encoded(index, None, given.at(index))
+            if isinstance(given, InputError)
+            else Encoded(index, given, None)
+            for index, given in zip(indices, vectors, strict=True)
+        }
     if dim is not None:
         vectors = cut(vectors, dim, similarity)
     good = usable(vectors, similarity)
@@ -240,7 +259,7 @@ def _results(indices: list[int], vectors: Tensor, dim: int | None, similarity: "
         good = ((good | ~real).all(-1)) & real.any(-1)
         rows = [row[kept] for row, kept in zip(vectors, real, strict=True)]
     return {
-        index: Encoded(index, vector, None) if ok else Encoded(index, None, _not_finite(index))
+        index: Encoded(index, vector, None) if ok else Encoded(index, None, not_finite(index))
         for index, vector, ok in zip(indices, rows, good.tolist(), strict=True)
     }
 
@@ -279,7 +298,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def _not_finite(index: int) -> NonFiniteEmbeddingError:
+def not_finite(index: int | None = None) -> NonFiniteEmbeddingError:
+    """The error of an input of which the model gives nothing usable."""
     return NonFiniteEmbeddingError(
         "the model gave no usable vector (NaN, infinity or zero); load it with dtype=torch.float32", index=index
     )

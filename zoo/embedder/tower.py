@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 
 import torch
@@ -19,6 +19,7 @@ class Tower(nn.Module):
 
     Attributes:
         similarity: of the model that the tower is part of, which sets it; with "dot" vectors keep their norms.
+        outputs: what else it gives of a text, by the names of `spec.outputs` (see `zoo.outputs`).
 
     Raises:
         ValueError: the pooler makes no sense after the encoder.
@@ -26,10 +27,13 @@ class Tower(nn.Module):
 
     similarity: Similarity = "cosine"
 
-    def __init__(self, encoder: Encoder, pooler: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, encoder: Encoder, pooler: nn.Module, head: nn.Module, outputs: Mapping[str, nn.Module] | None = None
+    ) -> None:
         super().__init__()
         encoder.check_pooler(pooler)
         self.encoder, self.pooler, self.head = encoder, pooler, head
+        self.outputs = nn.ModuleDict(outputs or {})
 
     def forward(self, batch: Batch, layers: Sequence[int] = (), norms: bool = False) -> Tensor:
         """A batch of the encoder to embeddings `(batch, dim)`, float32 at least.
@@ -44,6 +48,14 @@ class Tower(nn.Module):
             states = self.encoder.forward_layers(batch, layers)
             return torch.stack([self.embedded(tokens, norms) for tokens in states], 1)
         return self.embedded(self.encoder(batch), norms)
+
+    def forward_outputs(self, batch: Batch, wanted: Sequence[str]) -> dict[str, Tensor]:
+        """Several outputs of one pass, by name: "dense" `(batch, dim)` as `forward`, the others as `zoo.outputs` says."""
+        tokens = self.encoder(batch)
+        return {
+            name: self.embedded(tokens) if name == "dense" else self.outputs[name](tokens, batch["ids"])
+            for name in wanted
+        }
 
     def embedded(self, tokens: Tokens, norms: bool = False) -> Tensor:
         """Tokens of the encoder to embeddings, as `forward`."""

@@ -168,6 +168,10 @@ class FastTokenizer(_Checked):
     def _special(self) -> Set[int]:
         return {number for number, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
 
+    def token(self, number: int) -> str:
+        """The token of an id, as the vocabulary writes it."""
+        return self.tokenizer.id_to_token(number)
+
     def limit(self, max_tokens: int) -> None:
         """Cuts longer texts here from now on.
 
@@ -225,6 +229,10 @@ class SlowTokenizer(_Checked):
         cut = self.max_tokens is not None
         with naming(text):
             return list(self.tokenizer(text, truncation=cut, max_length=self.max_tokens).input_ids)
+
+    def token(self, number: int) -> str:
+        """The token of an id, as the vocabulary writes it."""
+        return self.tokenizer.convert_ids_to_tokens(number)
 
     def limit(self, max_tokens: int) -> None:
         """Cuts longer texts here from now on."""

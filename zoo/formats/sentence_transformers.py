@@ -14,6 +14,7 @@ from zoo.formats.checks.folder import check_folder
 from zoo.formats.checks.safetensors_checks import SLACK
 from zoo.formats.known import sentence_transformers as known
 from zoo.formats.layout import Layout, Opening, no_towers, register_layout
+from zoo.formats.output_heads import check_pickles, output_files, read_outputs
 from zoo.formats.settings import Ignore, Table, read
 from zoo.formats.tensors import read_tensors
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, refuse_code, text_spec
@@ -78,10 +79,13 @@ class SentenceTransformers(Layout):
         weights: set[str] = set()
         for folder in folders:
             weights.update(weight_files(names, "model", PICKLES, "" if folder == "." else folder))
-        return sorted(n for n in small | weights if not n.startswith(("onnx", "openvino")))
+        return sorted(
+            n for n in small | weights | set(output_files(names).values()) if not n.startswith(("onnx", "openvino"))
+        )
 
     def check_config(self, config: Any, names: set[str], opening: Opening, where: str) -> None:
-        """Refuses the backbone by its config.json, where that lies in the root."""
+        """Refuses the backbone by its config.json, where that lies in the root, and pickles beside it."""
+        check_pickles(names, where, opening.allow_pickle)
         refuse_code(config, where, opening.trust_remote_code)
         if isinstance(config, dict):
             check_dtype(str(config.get("model_type")), opening.dtype)
@@ -135,8 +139,9 @@ class SentenceTransformers(Layout):
         if opening.like is not None and opening.like.format is None and hasattr(encoder, "pool_prompt"):
             encoder.pool_prompt = opening.like.pool_prompt  # where the pooling's own settings do not say it
         pooler, head, dim = _after(modules[1:], encoder, folder, opening.allow_pickle, similarity, opening.ignore)
-        spec = text_spec(opening.name, encoder, dim, similarity=similarity, attention=opening.attention, **prompts)
-        model = Embedder(spec, [Tower(encoder, pooler, head)])
+        outputs = read_outputs(folder, encoder, path, opening.allow_pickle) if kind == "Transformer" else {}
+        facts = {"similarity": similarity, "attention": opening.attention, "outputs": tuple(outputs), **prompts}
+        model = Embedder(text_spec(opening.name, encoder, dim, **facts), [Tower(encoder, pooler, head, outputs)])
         return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
 
 

@@ -146,6 +146,8 @@ def described(model: "Embedder", places: Sequence[str | None] | None = None) -> 
     for tower, place in zip(model.towers, places, strict=True):
         towers.append({part: _describe(part, getattr(tower, part)) for part in ("encoder", "pooler", "head")})
         towers[-1] |= {"assets": place} if place else {}
+        outputs = {name: _describe("output", head) for name, head in tower.outputs.items()}
+        towers[-1] |= {"outputs": outputs} if outputs else {}
     config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": model.spec.to_dict(), "towers": towers}
     config |= {} if is_default(model.fusion) else {"fusion": _describe("fusion", model.fusion)}
     config |= {} if is_usual(model.region_rule) else {"region": _describe("region", model.region_rule)}
@@ -162,7 +164,7 @@ def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":
 def _describe(role: str, part: "nn.Module | RegionRule") -> dict[str, Any]:
     cls = type(part)
     ours = re.fullmatch(
-        r"zoo\.(((encoders|regions|pooling)\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*)",
+        r"zoo\.(((encoders|regions|pooling)\.[a-z0-9_]+|pooling|heads|outputs|fusion):[A-Z][A-Za-z0-9]*)",
         f"{cls.__module__}:{cls.__name__}",
     )
     kind = name_of(cls) or (ours[1] if ours else None)

@@ -86,7 +86,11 @@ def _towers(config: dict[str, Any], where: str, folder: Path | None) -> list["To
         assets = entry.get("assets") if folder else None
         extra = {"assets": folder / assets} if folder and assets else {}
         parts = [_rebuild(entry[role], role, where, **(extra if role == "encoder" else {})) for role in PARTS]
-        towers.append(Tower(*parts))
+        outputs = {
+            name: _rebuild(part, "output", f"{where}: outputs.{name}")
+            for name, part in entry.get("outputs", {}).items()
+        }
+        towers.append(Tower(*parts, outputs))
     return towers
 
 
@@ -122,6 +126,7 @@ def _check_facts(model: "Embedder", where: str) -> None:
             f"{where}: similarity {spec.similarity!r} and poolers {[type(tower.pooler).__name__ for tower in towers]} contradict"
         )
     check_sequence(model, spec, where)
+    check_outputs(model, spec, where)
     if (dim := getattr(model.fusion, "dim", spec.dim)) != spec.dim:
         raise UnrecognisedCheckpointError(f"{where}: its fusion takes {dim} columns; the model has {spec.dim}")
 
@@ -138,6 +143,14 @@ def check_sequence(model: "Embedder", spec: ModelSpec, where: str) -> None:
             )
     if spec.format is not None and not towers:
         raise UnrecognisedCheckpointError(f"{where} has the format of a sequence, which none of its encoders reads")
+
+
+def check_outputs(model: "Embedder", spec: ModelSpec, where: str) -> None:
+    """Raises UnrecognisedCheckpointError where facts promise other outputs of a text than the towers give."""
+    if (found := {name for tower in model.towers for name in tower.outputs}) != set(spec.outputs):
+        raise UnrecognisedCheckpointError(
+            f"{where} promises the outputs {sorted(spec.outputs)} of a text; its towers give {sorted(found)}"
+        )
 
 
 def _dim(tower: "Tower") -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zoo.encoders.transformers_video import CanonicalText, HfVideo
     from zoo.encoders.whisper import WhisperAudio
     from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
+    from zoo.outputs import LexicalWeights, TokenVectors
     from zoo.pooling import Cls, EveryToken, LastToken, Mean
     from zoo.pooling.latent_attention import LatentAttention
 else:
@@ -58,6 +59,7 @@ else:
         from zoo.encoders.transformers_video import CanonicalText, HfVideo
         from zoo.encoders.whisper import WhisperAudio
         from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
+        from zoo.outputs import LexicalWeights, TokenVectors
         from zoo.pooling import Cls, EveryToken, LastToken, Mean
         from zoo.pooling.latent_attention import LatentAttention
 
@@ -84,5 +86,6 @@ else:
     BertText, TransformersText = _Part("BertText"), _Part("TransformersText")
     LatentAttention, NvEmbedText = _Part("LatentAttention"), _Part("NvEmbedText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
+    LexicalWeights, TokenVectors = _Part("LexicalWeights"), _Part("TokenVectors")
     DenseStack, Mlp, Named = _Part("DenseStack"), _Part("Mlp"), _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")

@@ -138,6 +138,10 @@ def shape_of(spec: ModelSpec) -> "Embedder":
             f"{spec.name} is registered with pool_prompt={spec.pool_prompt}; the encoder of its builder has {not spec.pool_prompt}, in "
             f"{len(wrong)} of its towers"
         )
+    if (found := {name for tower in model.towers for name in tower.outputs}) != set(spec.outputs):
+        raise UnrecognisedCheckpointError(
+            f"{spec.name} is registered with outputs {sorted(spec.outputs)}; its builder gives {sorted(found)}"
+        )
     return model
 
 

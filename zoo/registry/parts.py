@@ -10,9 +10,16 @@ from typing import TypeVar
 
 from zoo.registry.plugins import discover, package_of
 
-ROLES = ("encoder", "pooler", "head", "fusion", "region")
+ROLES = ("encoder", "pooler", "head", "output", "fusion", "region")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*:[A-Z][A-Za-z0-9]*")
-_OURS = ("encoders", "pooling", "heads", "fusion", "regions")  # the zoo's rooms, whose classes need no registration
+_OURS = (
+    "encoders",
+    "pooling",
+    "heads",
+    "outputs",
+    "fusion",
+    "regions",
+)  # the zoo's rooms, whose classes need no registration
 _PARTS: dict[str, tuple[str, type]] = {}
 _NAMES: dict[type, str] = {}
 T = TypeVar("T", bound=type)
@@ -24,7 +31,7 @@ def register_part(role: str, name: str) -> Callable[[T], T]:
     The class is built by the arguments that its `config()` gives, of types that JSON holds, as the zoo's own parts are.
 
     Args:
-        role: "encoder", "pooler", "head", "fusion" or "region". name: package and class, "acme-zoo:HashText"; it is written into saved
+        role: one of `ROLES`. name: package and class, "acme-zoo:HashText"; it is written into saved
             models, so it stays when the class is moved.
 
     Raises:

@@ -20,7 +20,7 @@ from zoo.errors import UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.modalities import MODALITIES
 from zoo.registry.parts import part_named
 from zoo.registry.plugins import discover
-from zoo.spec import Calibration, LogitScale, ModelSpec
+from zoo.spec import OUTPUTS, Calibration, LogitScale, ModelSpec
 from zoo.strangers.schema import check_keys
 
 FORMAT = 1
@@ -49,6 +49,15 @@ EXTRA: dict[str, Any] = {
 RERANKER = "reranker"  # key of the config.json of those, which `zoo.reranking` reads
 PARTS = ("encoder", "pooler", "head")
 MOST_TOWERS = 10
+# Role of a part → how the names of the zoo's own parts of this role begin.
+ROOMS = {
+    "encoder": "encoders.",
+    "pooler": "pooling",
+    "head": "heads:",
+    "output": "outputs:",
+    "fusion": "fusion:",
+    "region": "regions.",
+}
 FACTS: dict[str, Any] = {"format": int, "spec": ModelSpec}
 # Of the other layouts only what the zoo reads; further keys are theirs.
 MODULE: dict[str, Any] = {"type": str, "path": str}
@@ -61,7 +70,7 @@ SETTINGS: dict[str, Any] = {
 }
 POOLING: dict[str, Any] = {"pooling_mode": str | list[str] | None, "include_prompt": bool | None}
 DENSE: dict[str, Any] = {"in_features": int, "out_features": int}
-_KIND = re.compile(r"((encoders|regions|pooling)\.[a-z0-9_]+|pooling|heads|fusion):[A-Z][A-Za-z0-9]*")
+_KIND = re.compile(r"((encoders|regions|pooling)\.[a-z0-9_]+|pooling|heads|outputs|fusion):[A-Z][A-Za-z0-9]*")
 # transformers writes these beside the shape of a backbone; nothing reads them.
 _INERT = ("_name_or_path", "_commit_hash")
 # Parts of the shape that transformers' own configurations keep under private names, all of them numbers.
@@ -164,7 +173,7 @@ def part_class(kind: Any, role: str, where: str) -> type:
     No other code can be named.
 
     Args:
-        role: "encoder", "pooler", "head", "fusion" or "region".
+        role: "encoder", "pooler", "head", "output", "fusion" or "region".
 
     Raises:
         UnrecognisedCheckpointError: there is no such part, or it is none of this role.
@@ -176,9 +185,7 @@ def part_class(kind: Any, role: str, where: str) -> type:
     from zoo.regions import RegionRule
 
     discover("encoders")  # which may also bring what reads a medium for an encoder of the zoo's own
-    room = {"encoder": "encoders.", "pooler": "pooling", "head": "heads:", "fusion": "fusion:", "region": "regions."}[
-        role
-    ]
+    room = ROOMS[role]
     if isinstance(kind, str) and (theirs := part_named(role, kind)) is not None:
         return theirs
     if not isinstance(kind, str) or not _KIND.fullmatch(kind) or not kind.startswith(room):
@@ -187,7 +194,7 @@ def part_class(kind: Any, role: str, where: str) -> type:
             "registers; is the package installed that brings it?"
         )
     module_name, _, class_name = kind.partition(":")
-    known = {*_modules_of("encoders"), *_modules_of("regions"), *_modules_of("pooling"), "pooling", "heads", "fusion"}
+    known = {"pooling", "heads", "outputs", "fusion"}.union(*map(_modules_of, ("encoders", "regions", "pooling")))
     module = importlib.import_module(f"zoo.{module_name}") if module_name in known else None
     cls = getattr(module, class_name, None)
     base = {"encoder": Encoder, "fusion": RULES, "region": RegionRule}.get(role, nn.Module)
@@ -247,12 +254,16 @@ def check_format(value: Mapping[str, Any], where: str) -> None:
 
 
 def _check_tower(tower: dict[str, Any], where: str) -> None:
-    check_keys(tower, dict.fromkeys(PARTS, dict[str, Any]), where, optional={"assets": Any})
+    check_keys(tower, dict.fromkeys(PARTS, dict[str, Any]), where, optional={"assets": Any, "outputs": dict[str, Any]})
     assets = tower.get("assets")
     if assets is not None and (not isinstance(assets, str) or not _ASSETS.fullmatch(assets)):
         raise UnsafeCheckpointError(f"{where}: assets {assets!r} lie outside the checkpoint")
     for role in PARTS:
         _check_part(tower[role], role, f"{where}.{role}")
+    outputs = tower.get("outputs", {})
+    check_keys(outputs, {}, f"{where}.outputs", optional=dict.fromkeys(OUTPUTS, dict[str, Any]))
+    for name, entry in outputs.items():
+        _check_part(entry, "output", f"{where}.outputs.{name}")
     _check_places(tower["encoder"].get("model_cfg"), f"{where}.encoder", assets)
 
 

@@ -39,6 +39,10 @@ VECTORS = {
     "dot": "keep their norms, compared by dot product",
     "maxsim": "one for every token (late interaction)",
 }
+OUTPUTS = {
+    "sparse": "lexical weights over the vocabulary (`encode_sparse`)",
+    "tokens": "a vector for every token (`encode_tokens`)",
+}
 _ORDER = ["license", "license_name", "license_link", "language", "library_name", "pipeline_tag", "base_model"]
 _ORDER += ["base_model_relation", "datasets", "metrics", "tags"]
 
@@ -114,6 +118,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "dim": str(spec.dim),
         "Matryoshka cuts": cuts,
         "vectors": VECTORS[spec.similarity],
+        "also of a text": " and ".join(OUTPUTS[name] for name in spec.outputs),
         "weights": f"{spec.params:,}" if spec.params else "",
         "image size" if "image" in spec.modalities else "frame size": f"{spec.image_size} px"
         if spec.image_size

@@ -64,9 +64,8 @@ def brought_parts(folder: Path) -> dict[str, str]:
     config = read_object(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     if config.get("model_type") != MODEL_TYPE:
         return {}
-    parts = [part for tower in config["towers"] for part in tower.values()] + [
-        config.get(role, {}) for role in ("fusion", "region")
-    ]
+    parts = [part for tower in config["towers"] for part in (*tower.values(), *tower.get("outputs", {}).values())]
+    parts += [config.get(role, {}) for role in ("fusion", "region")]
     return brought({part.get("kind", "") for part in parts if isinstance(part, dict)})
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.encoders.text import TransformersText
 from zoo.encoders.tokenizing import FastTokenizer
 from zoo.files import save_tensors, share
+from zoo.formats.output_heads import write_outputs
 from zoo.heads import DenseStack, Identity, Linear
 from zoo.pooling import Cls, Concat, LastToken, Max, Mean, MeanSqrtLength, WeightedMean
 from zoo.publishing.exports import sentence
@@ -62,6 +63,7 @@ def write(model: "Embedder", folder: Path) -> None:
     modules = [(sentence.TRANSFORMER, ""), (sentence.POOLING, "1_Pooling")]
     pooling = {"embedding_dimension": encoder.width, "pooling_mode": modes if len(modes) > 1 else modes[0]}
     sentence.write_json(folder / "1_Pooling" / "config.json", pooling | {"include_prompt": encoder.pool_prompt})
+    write_outputs(folder, tower.outputs)
     for kind, layer, spec in _layers(tower.head):
         if kind == "normalize":
             modules.append((sentence.NORMALIZE, f"{len(modules)}_Normalize"))
