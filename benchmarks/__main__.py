@@ -21,7 +21,7 @@ LONG = (
     "region_model",
 )
 LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed")
-LONG += ("text_models", "ranking", "losses", "depths", "omni_model", "omni_figures", "omni_mixed")
+LONG += ("text_models", "hybrid", "ranking", "losses", "depths", "omni_model", "omni_figures", "omni_mixed")
 KEPT = (
     "finetune",
     "region_training",
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"among {', '.join((*QUICK, *LONG))}; default: {', '.join(QUICK)}")
     parser.add_argument("--folder", type=Path, help=f"of {', '.join(KEPT)}: where runs are kept")
     parser.add_argument(
-        "--test", action="store_true", help="of omni_figures and omni_mixed: on test, once, in place of val"
+        "--test", action="store_true", help="of omni_figures, omni_mixed and hybrid: on test, once, in place of val"
     )
     parser.add_argument("--model", help="of mixed: whose time and memory are measured (default: zoo-omni)")
     arguments = parser.parse_args()
@@ -49,7 +49,7 @@ def main() -> int:
     sys.argv = sys.argv[:1]
     for name in names:
         options = {"folder": arguments.folder} if name in KEPT else {}
-        options |= {"test": arguments.test} if name in ("omni_figures", "omni_mixed") else {}
+        options |= {"test": arguments.test} if name in ("omni_figures", "omni_mixed", "hybrid") else {}
         options |= {"name": arguments.model} if name == "mixed" and arguments.model else {}
         importlib.import_module(f"benchmarks.{name}").main(**options)
     return 0

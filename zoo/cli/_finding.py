@@ -1,12 +1,16 @@
 """What `zoo search` finds in an index, of one kind or of several side by side, and what it says of the scores."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from zoo.cli._hybrid import check_words, open_hybrid
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
-    from zoo.index import Compared, VectorIndex
+    from zoo.index import Compared, SearchHit
+    from zoo.index.store import Store
     from zoo.scales import Scales
 
 
@@ -15,13 +19,22 @@ class Finder:
 
     Args:
         manifest: of the folder. plain: whether results of several kinds are ranked by their similarities as they are. quiet: whether
-            nothing is said of a search, whose results say it themselves.
+            nothing is said of a search, whose results say it themselves. words: columns in which the words of a query are looked for
+            too; none: the vectors alone.
     """
 
     def __init__(
-        self, model: "Embedder", index: "VectorIndex", manifest: Mapping[str, Any], *, plain: bool, quiet: bool
+        self,
+        model: "Embedder",
+        index: "Store",
+        manifest: Mapping[str, Any],
+        *,
+        plain: bool,
+        quiet: bool,
+        words: Sequence[str] = (),
     ) -> None:
         self.model, self.index, self.plain, self.quiet = model, index, plain, quiet
+        self.hybrid = open_hybrid(index, words)
         self.manifest, self._told = manifest, set[str]()
         source = manifest["source"]
         column = (source.get("kinds") or {}).get("column")
@@ -35,11 +48,23 @@ class Finder:
 
     def search(self, asked: Any, k: int, where: str | None) -> "list[Compared]":
         """The k best, with what their scores mean; what nobody could see from them is said on stderr."""
-        from zoo.index import compared, search_kinds
         from zoo.inputs.item import as_item
 
+        words = check_words(asked) if self.hybrid is not None else ""
         query = self.model.encode_query(asked, dim=self.manifest["dim"], progress=False)
         scales = self._scales("+".join(sorted(as_item(asked).modalities)))
+        if self.hybrid is None:
+            return self._nearest(query, k, where, scales)
+        from zoo.index.hybrid import DEPTH
+
+        depth = max(k, DEPTH)
+        dense = self._nearest(query, depth, where, scales)
+        fused = self.hybrid.fuse(words, query, dense, where=where, depth=depth)[:k]
+        return [match if match.kind else self._compared(match, scales) for match in fused]
+
+    def _nearest(self, query: Any, k: int, where: str | None, scales: "Scales") -> "list[Compared]":
+        from zoo.index import compared, search_kinds
+
         if self.column is not None and not self.plain:
             found, best = search_kinds(self.index, query, k, scales=scales, column=self.column, where=where)
             self._say_once(scales.unmeasured(best))
@@ -52,6 +77,11 @@ class Finder:
                 best.setdefault(match.kind, match.score)
         self._say_what_fits(scales, best)
         return found
+
+    def _compared(self, match: "Compared", scales: "Scales") -> "Compared":
+        """A result that the words alone have found."""
+        kind = self._kind(match.attributes)
+        return replace(match, kind=kind, z=scales.z(match.score, kind), fits=scales.fits(match.score, kind))
 
     def _kind(self, attributes: Mapping[str, Any]) -> str:
         if self.column is not None:
@@ -82,3 +112,12 @@ class Finder:
         if message and message not in self._told:
             self._told.add(message)
             print(message, file=sys.stderr)
+
+
+def as_json(match: "SearchHit") -> dict[str, Any]:
+    """A result for machines; ranks and what they make together only where lists were fused."""
+    facts = dict(vars(match))
+    if not facts.get("ranks"):
+        facts.pop("ranks", None)
+        facts.pop("fused", None)
+    return facts

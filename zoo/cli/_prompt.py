@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli._finding import as_json
 from zoo.cli._shared import one_line
 from zoo.errors import ZooError
 from zoo.strangers.terminal import json_text
@@ -33,7 +34,7 @@ class Prompt:
             check_kinds: for kinds of which there is nothing.
         place: where the input of a match is, for people. columns: attributes of the rows.
         show: prints a table to a person. machine: JSON lines in place of columns with tabs. rerank: matches
-            have the score of a reranker.
+            have the score of a reranker. lists: of a hybrid search, whose ranks are shown.
     """
 
     search: Search
@@ -47,6 +48,7 @@ class Prompt:
     kinds: "Sequence[str]"
     machine: bool
     rerank: bool = False
+    lists: Sequence[str] = ()
     failed: bool = False
     found: bool = False
 
@@ -54,7 +56,11 @@ class Prompt:
         """Answers line after line; status 2 if one of them failed, 1 if nothing was found at all."""
         typed, read = sys.stdin.isatty(), sys.stdout.isatty()
         if read is False and not self.machine:
-            print("\t".join(("query", "rank", "score", *(["rerank"] * self.rerank), "id", "path", *self.columns)))
+            print(
+                "\t".join(
+                    ("query", "rank", "score", *self.lists, *(["rerank"] * self.rerank), "id", "path", *self.columns)
+                )
+            )
         if typed:
             print("text to search with, :help, or Ctrl-D to end", file=sys.stderr)
         for line in _typed() if typed else _piped():
@@ -104,13 +110,14 @@ class Prompt:
     def _print(self, query: str, found: "list[SearchHit]", read: bool) -> None:
         self.found = self.found or bool(found)
         if self.machine:
-            results = [{**vars(match), "path": self.place(match)} for match in found]
+            results = [{**as_json(match), "path": self.place(match)} for match in found]
             _tell({"query": query, "results": results})
         elif read:
             self.show(found)
         else:
             for rank, match in enumerate(found, start=1):
                 told: list[Any] = [query, rank, f"{match.score:.6f}"]
+                told += [match.ranks.get(name) for name in self.lists]
                 told += [f"{match.rerank:.6f}" if match.rerank is not None else None] if self.rerank else []
                 told += [match.id, self.place(match)]
                 told += [match.attributes.get(name) for name in self.columns]

@@ -5,6 +5,9 @@ DIR is what `zoo embed --out DIR` made.
 --box, --point, --polygon and --mask search with a region of the image that --image names. If the vectors are of regions (`zoo embed
 --regions`), the results are places: the table shows file and box, and the page of --html draws the outlines.
 
+With --hybrid the words of TEXT are looked for too, as a search engine does: names, numbers and rare words that an embedding blurs are
+found. The texts must stand beside the vectors: those that were embedded, or a column that --hybrid-column names.
+
 With --rerank a second model reads the query together with each of the best results and ranks them again: slower, and better. Its
 scores are shown beside the similarities; results that it cannot read come last.
 
@@ -18,7 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._finding import Finder
+from zoo.cli._finding import Finder, as_json
+from zoo.cli._hybrid import add_hybrid_options, hybrid_columns, lists_of, told_ranks
 from zoo.cli._regions import add_region_options, check_regions, to_json, told
 from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
 from zoo.cli._shared import (
@@ -56,6 +60,8 @@ EXAMPLES = (
     'zoo search places/ "a wheel" --where "area < 0.3" --html found.html   # places, outlined',
     'zoo search vectors/ "a cat asleep" --rerank qwen3vl-reranker-2b --rerank-top 50   # the best 50 are read again',
     'zoo search vectors/ "a dog barking" --kind audio --html found.html   # of several kinds of files those alone, with players',
+    'zoo search vectors/ "error E1234" --hybrid           # by the words as well as by the meaning',
+    'zoo search photos/ "Lisbon at night" --hybrid --hybrid-column title   # images by their titles too',
     "zoo search vectors/                                  # a prompt: a line is a query",
     "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
 )
@@ -101,6 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plain", action="store_true", help="rank several kinds together by their raw scores, not by calibrated ones"
     )
     add_model_options(parser, default=None)
+    add_hybrid_options(parser)
     add_search_options(parser)
     parser.add_argument("--root", type=existing, metavar="DIR", help="where the images are, for --html and --rerank")
     add_outside(parser)
@@ -138,6 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = read_manifest(arguments.folder)
     if arguments.where is not None:
         _check_filter(arguments.folder, arguments.where)
+    words = hybrid_columns(arguments, manifest)
     narrowed(manifest, arguments.kind)  # what is never there is refused before a model is loaded
     if state := unfinished(manifest):
         print(f"{arguments.folder}: {state}", file=sys.stderr)
@@ -157,7 +165,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image_weight is not None:
         _weigh(model, arguments.image_weight)
 
-    finder = Finder(model, index, manifest, plain=arguments.plain, quiet=arguments.json and many)
+    quiet = arguments.json and many
+    finder = Finder(model, index, manifest, plain=arguments.plain, quiet=quiet, words=words)
 
     def search(asked: "str | Path | Item", k: int, where: str | None, kinds: "Sequence[str]") -> "list[SearchHit]":
         refuse_silence(asked)
@@ -201,6 +210,7 @@ def _ask(
         place=lambda match: place_of(match.reference, manifest),
         columns=list(manifest["attributes"]),
         rerank=bool(arguments.rerank),
+        lists=("dense", "bm25") if arguments.hybrid else (),
         show=lambda found: _print(found, manifest),
         k=arguments.k,
         where=arguments.where,
@@ -229,7 +239,7 @@ def _once(arguments: argparse.Namespace, manifest: dict[str, Any], search: "Sear
         print(f"{arguments.html}: {len(found)} results", file=sys.stderr)
     if arguments.json:
         inputs = _inputs(arguments, manifest)
-        print_json([{**vars(match), **_regions(match, inputs)} for match in found])
+        print_json([{**as_json(match), **_regions(match, inputs)} for match in found])
     elif not arguments.html:
         _print(found, manifest)
     if not found:
@@ -286,6 +296,7 @@ def _print(found: "list[Compared]", manifest: dict[str, Any]) -> None:
     names = [*places, *(filled[:SHOWN] if on_terminal() else filled)]
     read_again = hasattr(found[0], "rerank")
     standing = bool(manifest["source"].get("kinds")) and all(match.z is not None for match in found)
+    lists = lists_of(found)
     rows = []
     for rank, match in enumerate(found, start=1):
         place = match.reference if on_terminal() else place_of(match.reference, manifest)
@@ -293,18 +304,20 @@ def _print(found: "list[Compared]", manifest: dict[str, Any]) -> None:
         cells = [told(_pointed_at(match.attributes.get(boxed)))] if boxed else []
         cells += [_cut(match.attributes.get(name), 16) for name in names]
         scores = [f"{match.score:.3f}", *([f"{match.z:.1f}"] if standing else [])]
+        scores += told_ranks(match, lists)
         scores += [_score(match.rerank)] if read_again else []
         rows.append([str(rank), *scores, *cells, _shorter(shown, main is None)])
     headers = (
         "",
         "score",
         *(["z"] * standing),
+        *lists,
         *(["rerank"] * read_again),
         *(["region"] * bool(boxed)),
         *names,
         ("file" if sorts else manifest["source"]["kind"]) if main is None else "text",
     )
-    print_table(headers, rows, numbers=("", "score", "z", "rerank"))
+    print_table(headers, rows, numbers=("", "score", "z", *lists, "rerank"))
 
 
 def _pointed_at(cell: Any) -> "Sequence[Region]":

@@ -2,6 +2,7 @@
 
 from zoo.index.base import IndexFacts, SearchHit, VectorIndex
 from zoo.index.exact import ExactIndex
+from zoo.index.hybrid import HybridIndex, reciprocal_rank_fusion
 from zoo.index.kinds import Compared, Mixed, compared, search_kinds
 from zoo.index.lance import LanceIndex
 from zoo.index.opening import check_model, iter_tables, open_index, read_manifest
@@ -9,6 +10,7 @@ from zoo.index.opening import check_model, iter_tables, open_index, read_manifes
 __all__ = [
     "Compared",
     "ExactIndex",
+    "HybridIndex",
     "IndexFacts",
     "LanceIndex",
     "Mixed",
@@ -19,5 +21,6 @@ __all__ = [
     "iter_tables",
     "open_index",
     "read_manifest",
+    "reciprocal_rank_fusion",
     "search_kinds",
 ]

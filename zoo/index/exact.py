@@ -150,6 +150,13 @@ class ExactIndex(Store):
     def _count(self, where: str | None) -> int:
         return int(self._now.kept(where).sum())
 
+    def _columns_of(self, columns: list[str], where: str | None) -> "pa.Table":
+        import pyarrow as pa
+
+        now, kept = self._now, self._now.kept(where)
+        tables = [self.facts.schema.empty_table(), *(segment.table for segment in now.segments)]
+        return pa.concat_tables([table.select(columns) for table in tables]).filter(pa.array(kept))
+
     def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]:
         import numpy as np
 

@@ -1,6 +1,6 @@
 """Searching rows of several kinds: the best of each kind, side by side by their calibrated scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -24,11 +24,15 @@ class Compared(SearchHit):
     Attributes:
         kind: what it is: "image", "audio". z: how many standard deviations its score stands above those of wrong results of
             its kind. fits: whether it answers, if anything of its kind does. Both None where the model has no calibration of it.
+        ranks: of a hybrid search (`zoo.index.HybridIndex`) its rank, from 1, in each list that has it: "dense", "bm25".
+            fused: what those make together, by which the results are ordered. {} and None elsewhere.
     """
 
     kind: str = ""
     z: float | None = None
     fits: bool | None = None
+    ranks: dict[str, int] = field(default_factory=dict)
+    fused: float | None = None
 
 
 class Mixed(NamedTuple):

@@ -300,6 +300,13 @@ class LanceIndex(Store):
     def _count(self, where: str | None) -> int:
         return self._read(lambda table: table.count_rows(None if where is None else self._sql(where)), where)
 
+    def _columns_of(self, columns: list[str], where: str | None) -> "pa.Table":
+        def asked(table: Any) -> "pa.Table":
+            found = table.search().select(columns)
+            return (found if where is None else found.where(self._sql(where))).to_arrow()
+
+        return self._read(asked, where).select(columns)
+
     def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]:
         kind = self.facts.similarity
         shown = [*self.facts.schema.names, "_distance"]

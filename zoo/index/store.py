@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from zoo.arguments import checked, flag, lists, mapping, optional, text, whole
+from zoo.arguments import checked, flag, lists, mapping, optional, text, texts, whole
 from zoo.arguments import ids as some_ids
 from zoo.arguments import path as a_path
 from zoo.arguments import vectors as some_vectors
-from zoo.errors import IndexStateError, ZooError
+from zoo.errors import ArgumentError, IndexStateError, ZooError
 from zoo.index import generations
 from zoo.index.base import FACTS, IndexFacts, SearchHit, a_query, checked_query, checked_rows
 from zoo.index.locks import Lease, make_folder, writers_lock
@@ -147,6 +147,16 @@ class Store(abc.ABC):
         self._check_open()
         return self._nearest(checked_query(query, self.facts), k, where, exact)
 
+    @checked(columns=texts, where=optional(text))
+    def rows(self, columns: Sequence[str], where: str | None = None) -> "pa.Table":
+        """These columns (`id`, `reference`, attributes) of all rows, or of those that a filter keeps; one version, one order."""
+        self._check_open()
+        if unknown := set(columns) - set(self.facts.schema.names):
+            raise ArgumentError(
+                f"columns: the index has no {min(unknown)!r}; it has {', '.join(self.facts.schema.names)}"
+            )
+        return self._columns_of(list(columns), where)
+
     # -- the handle ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -202,6 +212,9 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]: ...
+
+    @abc.abstractmethod
+    def _columns_of(self, columns: list[str], where: str | None) -> "pa.Table": ...
 
     @abc.abstractmethod
     def origins(self) -> set[str]:

@@ -1,7 +1,7 @@
 """Vectors: those of a folder of `zoo embed`, with the id, the place and the attributes of each."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +116,17 @@ class Vectors:
 def text_column(manifest: dict[str, Any]) -> str | None:
     """The attribute that holds the embedded text; None where it was images."""
     source = manifest["source"]
-    return None if source["kind"] != "text" else source.get("attribute") or source.get("column") or "text"
+    return embedded_text(source) if source["kind"] == "text" else None
+
+
+def embedded_text(source: Mapping[str, Any]) -> str | None:
+    """The attribute with the text that was embedded, alone or beside other media; None where there was none."""
+    kinds = source["kind"].split("+")
+    return (
+        source.get("attribute") or (source.get("column") if kinds == ["text"] else None) or "text"
+        if "text" in kinds
+        else None
+    )
 
 
 def place_of(reference: str, manifest: dict[str, Any]) -> str:

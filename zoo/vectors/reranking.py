@@ -13,6 +13,7 @@ from zoo.inputs.kinds import kind_of
 from zoo.tables.lines import whole_text
 from zoo.tables.values import is_file
 from zoo.vectors.lookup import Inputs
+from zoo.vectors.opening import embedded_text
 
 if TYPE_CHECKING:
     from zoo.reranking import Reranker
@@ -86,8 +87,7 @@ def document_of(match: SearchHit, inputs: Inputs) -> Item:
     kinds = source["kind"].split("+")
     values: dict[str, Any] = {}
     if "text" in kinds:
-        name = source.get("attribute") or (source.get("column") if kinds == ["text"] else None) or "text"
-        text = match.attributes.get(name)
+        text = match.attributes.get(embedded_text(source))
         values["text"] = text if text is None or str(text).strip() else None  # an empty cell was no part of the item
     for kind in (kind for kind in kinds if kind not in ("text", "regions")):
         value = inputs.find(match.reference)

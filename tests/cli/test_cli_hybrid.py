@@ -1,0 +1,103 @@
+"""`zoo search --hybrid`: words beside vectors on the command line, with everything that a search combines, and what is refused."""
+
+import io
+import json
+import re
+import sys
+
+import pytest
+import torch
+
+import zoo
+from tests.bulk.bulk_support import make_images
+from zoo.bulk import embed_dataset
+from zoo.cli import main
+from zoo.index import HybridIndex, open_index
+
+LINES = ["a red boat on the river", "the motor stopped", "error E1234 of the motor", "a cat asleep", "boats at night"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A saved model, vectors of lines and of images."""
+    torch.manual_seed(0)
+    home = tmp_path_factory.mktemp("hybrid")
+    zoo.build_model("clip-test").save_pretrained(home / "model")
+    zoo.build_reranker("qwen3vl-reranker-test").save_pretrained(home / "judge")
+    (home / "lines.txt").write_text("".join(f"{line}\n" for line in LINES))
+    make_images(home / "photos", 3)
+    for name, source in (("texts", "lines.txt"), ("images", "photos")):
+        embed_dataset(home / "model", home / source, home / name, progress=False)
+    return home
+
+
+@pytest.fixture
+def run(made, capsys, monkeypatch):
+    monkeypatch.chdir(made)
+
+    def call(*arguments, lines=None):
+        if lines is not None:
+            monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        status = main(["search", *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_json_has_both_ranks_and_the_table_shows_them(run, made):
+    status, out, _ = run("texts", "E1234 boat", "--hybrid", "--json")
+    found = json.loads(out)
+    model = zoo.load_model(made / "model")
+    hybrid = HybridIndex(open_index(made / "texts", model=model))
+    expected = hybrid.search("E1234 boat", model.encode_query("E1234 boat"), 10)
+    assert status == 0
+    assert [(one["id"], one["ranks"], one["fused"]) for one in found] == [(h.id, h.ranks, h.fused) for h in expected]
+    assert {one["attributes"]["text"] for one in found if "bm25" in one["ranks"]} == {LINES[0], LINES[2]}
+    assert all("ranks" not in one and "fused" not in one for one in json.loads(run("texts", "boat", "--json")[1]))
+    _, out, _ = run("texts", "E1234 boat", "--hybrid", "-k", "2")
+    assert "dense" in out.splitlines()[0]
+    assert "bm25" in out.splitlines()[0]
+
+
+def test_it_combines_with_filters_kinds_rerankers_and_pipes(run):
+    found = json.loads(run("texts", "motor", "--hybrid", "--where", "text LIKE '%error%'", "--json")[1])
+    assert [one["ranks"] for one in found] == [{"dense": 1, "bm25": 1}]
+    assert run("texts", "motor", "--hybrid", "--kind", "text", "--json")[0] == 0
+    found = json.loads(run("texts", "motor", "--hybrid", "--rerank", "judge", "--rerank-top", "3", "--json")[1])
+    assert [one["rerank"] is not None for one in found] == [True] * 3 + [False] * 2
+    assert all(one["ranks"] for one in found)
+    status, out, _ = run("texts", "--hybrid", lines=["motor", ":where text LIKE '%boat%'", "boat"])
+    assert status == 0
+    assert out.splitlines()[0].split("\t")[:5] == ["query", "rank", "score", "dense", "bm25"]
+    status, out, _ = run("texts", "--hybrid", "--json", lines=["motor", ":image photos/00000.png"])
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert "ranks" in answers[0]["results"][0]
+    assert "error" in answers[1]
+
+
+def test_images_are_found_by_a_column_that_describes_them(run):
+    found = json.loads(run("images", "c", "--hybrid", "--hybrid-column", "folder", "--json")[1])
+    assert [(one["attributes"]["folder"], one["ranks"]["bm25"]) for one in found if "bm25" in one["ranks"]] == [
+        ("b/c", 1)
+    ]
+    assert len(found) == 3
+    found = json.loads(
+        run("images", "c", "--hybrid", "--hybrid-column", "folder", "--where", "folder = ''", "--json")[1]
+    )
+    assert [(one["id"], one["ranks"]) for one in found] == [("00000.png", {"dense": 1})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["images", "a boat", "--hybrid"], "images keeps no texts beside its vectors, which are of image.*--hybrid-column C"),
+        (["texts", "--image", "photos/00000.png", "--hybrid"], "an image has none; add a TEXT"),
+        (["texts", "a boat", "--hybrid", "--hybrid-column", "title"], "there is no such column; there are text"),
+        (["texts", "a boat", "--hybrid-column", "text"], "--hybrid-column is of --hybrid"),
+    ],
+)  # fmt: skip
+def test_what_has_no_words_is_refused_before_a_model_is_loaded(run, monkeypatch, arguments, words):
+    monkeypatch.setattr("zoo.cli.search.open_made_by", None)
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert re.search(words, " ".join(err.split())), err

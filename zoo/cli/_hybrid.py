@@ -1,0 +1,86 @@
+"""`--hybrid` of a search: which texts of a folder of vectors there are to look for words in, and the two ranks for people."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.index import Compared
+    from zoo.index.store import Store
+
+
+def add_hybrid_options(parser: argparse.ArgumentParser) -> None:
+    """`--hybrid` and `--hybrid-column`."""
+    group = parser.add_argument_group("words and vectors")
+    group.add_argument(
+        "--hybrid",
+        action="store_true",
+        help="look for the words of TEXT too (BM25), and rank by both lists together (reciprocal rank fusion)",
+    )
+    group.add_argument(
+        "--hybrid-column",
+        action="append",
+        default=[],
+        metavar="C",
+        help="the column whose words are looked for, such as the titles of images (default: the embedded text; repeat)",
+    )
+
+
+def hybrid_columns(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -> list[str]:
+    """The columns of a folder in which words are looked for; [] without `--hybrid`.
+
+    Raises:
+        ZooError: there is no such column, or no text beside the vectors; or the query is an image alone.
+    """
+    from zoo.vectors.opening import embedded_text
+
+    if not arguments.hybrid:
+        if arguments.hybrid_column:
+            raise ZooError("--hybrid-column is of --hybrid; give that too, or leave it out")
+        return []
+    if arguments.image is not None and arguments.query is None:
+        raise ZooError("--hybrid looks for words, and an image has none; add a TEXT, or leave --hybrid out")
+    there = list(manifest["attributes"])
+    if unknown := [name for name in arguments.hybrid_column if name not in there]:
+        raise ZooError(f"--hybrid-column {unknown[0]}: there is no such column; there are {', '.join(there) or 'none'}")
+    if arguments.hybrid_column:
+        return arguments.hybrid_column
+    column = embedded_text(manifest["source"])
+    if column not in there:
+        named = f" (there are {', '.join(there)})" if there else ""
+        remedy = f"name a column that describes them{named}: --hybrid-column C" if there else "leave --hybrid out"
+        raise ZooError(
+            f"{arguments.folder} keeps no texts beside its vectors, which are of {manifest['source']['kind']}; --hybrid looks for "
+            f"words: {remedy}"
+        )
+    return [column]
+
+
+def check_words(asked: Any) -> str:
+    """The words of a query; raises ZooError where it has none."""
+    from zoo.inputs.item import as_item
+
+    text = as_item(asked).text
+    if text is None:
+        raise ZooError("--hybrid looks for words, and this query has none; add a text, or leave --hybrid out")
+    return text
+
+
+def told_ranks(match: "Compared", names: Sequence[str]) -> list[str]:
+    """Cells of the table: the rank of a result in each list, "–" where it is in none."""
+    return [str(match.ranks.get(name, "–")) for name in names]
+
+
+def lists_of(found: "Sequence[Compared]") -> list[str]:
+    """The lists that were fused, in their order; [] for a search of vectors alone."""
+    names = {name: None for match in found for name in match.ranks}
+    return [name for name in ("dense", "bm25", "sparse") if name in names]
+
+
+def open_hybrid(index: "Store", columns: Sequence[str]) -> Any:
+    """The index asked by words too; None where there are no columns."""
+    from zoo.index import HybridIndex
+
+    return HybridIndex(index, columns) if columns else None

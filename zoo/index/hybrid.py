@@ -1,0 +1,123 @@
+"""Hybrid search: what vectors find and what words find, fused by their ranks.
+
+Reciprocal rank fusion, Cormack, Clarke and Buettcher, 2009: of two lists whose scores cannot be compared the ranks can.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.arguments import checked, optional, text, texts, whole
+from zoo.errors import ArgumentError
+from zoo.index.base import SearchHit, a_query
+from zoo.index.bm25 import BM25
+from zoo.index.kinds import Compared
+
+if TYPE_CHECKING:
+    from zoo.index.store import Store
+
+RRF = 60  # of the paper
+DEPTH = 100  # results of each list that are fused
+DENSE, LEXICAL = "dense", "bm25"
+
+
+class Fused(NamedTuple):
+    """One id in a fused list: the sum of its 1 / (60 + rank), and its ranks, from 1, by the list's name."""
+
+    id: str
+    score: float
+    ranks: dict[str, int]
+
+
+def reciprocal_rank_fusion(lists: Mapping[str, Sequence[str]], *, k: int = RRF) -> list[Fused]:
+    """Several lists of ids, best first, as one; equal sums keep the order in which the lists have them.
+
+    >>> [one.id for one in reciprocal_rank_fusion({"dense": ["a", "b"], "bm25": ["b", "c"]})]
+    ['b', 'a', 'c']
+    """
+    ranks: dict[str, dict[str, int]] = {}
+    for name, ids in lists.items():
+        for rank, one in enumerate(ids, start=1):
+            ranks.setdefault(one, {}).setdefault(name, rank)
+    fused = [Fused(one, sum(1 / (k + rank) for rank in of.values()), of) for one, of in ranks.items()]
+    return sorted(fused, key=lambda one: (-one.score, min(one.ranks.values())))
+
+
+class HybridIndex:
+    """An index that is searched by vectors and by words (BM25) at once.
+
+    BM25 is made of the rows that the index shows when it is first asked, kept beside the vectors, and made anew for a later
+    version. Rows without a text are found by their vectors alone.
+
+    Args:
+        index: what `zoo.open_index` opened.
+        columns: attributes with the texts of the rows: "text" for a text file, of a table the embedded column. Others
+            that describe the rows may stand here too, such as the titles of images.
+
+    Raises:
+        ArgumentError: the index has no such column.
+    """
+
+    @checked(columns=texts)
+    def __init__(self, index: "Store", columns: Sequence[str] = ("text",)) -> None:
+        self.index, self.columns = index, tuple(columns)
+        names = index.facts.columns.names
+        if unknown := [name for name in self.columns if name not in names]:
+            raise ArgumentError(
+                f"columns={unknown[0]!r}: the index has no such attribute; name those that hold the texts of its rows: "
+                f"{', '.join(names) or 'there are none'}"
+            )
+        if not self.columns:
+            raise ArgumentError("columns is empty; name the attributes that hold the texts of the rows")
+        self._bm25: BM25 | None = None
+
+    @checked(text=text, query=a_query, k=whole(), where=optional(text), depth=whole())
+    def search(
+        self, text: str, query: Any, k: int = 10, *, where: str | None = None, depth: int = DEPTH
+    ) -> list[Compared]:
+        """The `k` rows that both lists together rank best, best first.
+
+        Args:
+            text: the query's words, for BM25. query: its vector `(dim,)`, from `model.encode_query`.
+            where: as of `index.search`. depth: results of each list that are fused, at least k.
+
+        Returns:
+            Results with `fused`, by which they are ordered, and `ranks`; `score` is the similarity of the vectors, as ever.
+
+        Raises:
+            IndexStateError: no row has a text.
+        """
+        depth = max(k, depth)
+        dense = self.index.search(query, depth, where=where)
+        return self.fuse(text, query, dense, where=where, depth=depth)[:k]
+
+    def fuse(
+        self, text: str, query: Any, dense: Sequence[SearchHit], *, where: str | None = None, depth: int = DEPTH
+    ) -> list[Compared]:
+        """What a search of the vectors has found, fused with what the words find; results of that search stay what they are."""
+        lists = {DENSE: [hit.id for hit in dense], LEXICAL: self.bm25.search(self.index, text, depth, where)}
+        found = {hit.id: hit for hit in dense}
+        found |= {hit.id: hit for hit in self._rows([one for one in lists[LEXICAL] if one not in found], query)}
+        return [
+            replace(_compared(found[one.id]), ranks=one.ranks, fused=one.score)
+            for one in reciprocal_rank_fusion(lists)
+            if one.id in found  # else somebody has removed it meanwhile
+        ]
+
+    @property
+    def bm25(self) -> BM25:
+        """The texts of the version that the index shows."""
+        if self._bm25 is None or self._bm25.version != self.index.commit():
+            self._bm25 = BM25(self.index, self.columns)
+        return self._bm25
+
+    def _rows(self, ids: Sequence[str], query: Any) -> list[SearchHit]:
+        """The rows with these ids, each with its similarity."""
+        if not ids:
+            return []
+        quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in ids)
+        return self.index.search(query, len(ids), where=f"id IN ({quoted})", exact=True)
+
+
+def _compared(hit: SearchHit) -> Compared:
+    return hit if isinstance(hit, Compared) else Compared(**vars(hit))
