@@ -156,6 +156,7 @@ FACTS: dict[str, list[Any]] = {
     "prompts": ["query: ", ["query: "], {"query": None}, {5: "query: "}, None],
     "default_prompt_name": [5, "absent"],
     "roles": ["query", ["query"], {"query": None}, {"passage": "x"}, None],
+    "around": ["[ $A ]", ["[ $A ]"], {"[": None}, {5: "[ $A ]"}, None],
     "languages": ["en", 5, None, [5], ["English"]],
     "packaged": ["yes", 1, None],
     "source": [5, None],

@@ -259,7 +259,8 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
 
 def _says_more_than_files(spec: ModelSpec) -> bool:
     """Whether a text model's facts say of its vectors what the files of its checkpoint need not."""
-    return spec.attention is not None or bool(spec.pooling or spec.adapter) or not spec.pool_prompt
+    said = spec.pooling or spec.adapter or spec.around
+    return spec.attention is not None or bool(said) or not spec.pool_prompt
 
 
 def _open_packaged(spec: ModelSpec, opening: Opening) -> "Embedder":

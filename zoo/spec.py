@@ -41,7 +41,7 @@ CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
     **dict.fromkeys(("modalities", "languages", "targets", "outputs"), texts),
-    **dict.fromkeys(("prompts", "roles"), named_texts),
+    **dict.fromkeys(("prompts", "roles", "around"), named_texts),
     "dim": whole(),
     "dims": wholes,
     "params": whole(0),
@@ -81,6 +81,8 @@ class ModelSpec:
             where the model takes none. example: what an example of a task becomes before that, with "{query}" and "{response}",
             and "{task}" where it is repeated; "" where it takes none (see `zoo.prompts.of_task`).
         pool_prompt: whether the tokens of a prompt are pooled with the text's; they are read in any case.
+        around: of prompts that are tokens around those of a text and not letters before it, the tokens, with "$A" for the text's:
+            {"[": "[ $A ]"}.
         languages: ISO 639-1 codes of the languages of its training texts, or "multilingual"; () without texts.
         packaged: its weights are inside the installed package.
         source: what `load_model` opens, e.g. "open_clip:ViT-B-32/openai"; "" means the hub_id.
@@ -143,6 +145,7 @@ class ModelSpec:
     example: str = ""
     pool_prompt: bool = True
     outputs: tuple[str, ...] = ()
+    around: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for fact, check in CHECKS.items():
@@ -177,6 +180,7 @@ class ModelSpec:
         object.__setattr__(self, "outputs", tuple(self.outputs))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
         object.__setattr__(self, "roles", MappingProxyType(dict(self.roles)))
+        object.__setattr__(self, "around", MappingProxyType(dict(self.around)))
         self._check_prompts()
 
     def _check_sequence(self) -> None:
@@ -207,6 +211,11 @@ class ModelSpec:
             raise ValueError(
                 f"{self.name}: the prompt {wrong[0][:60]!r} has {size:,} characters, before each input; at most {LONGEST_PROMPT:,}"
             )
+        for prompt, tokens in self.around.items():
+            if prompt not in self.prompts.values() or tokens.count("$A") != 1:
+                raise ValueError(
+                    f'{self.name}: around is of a prompt, with "$A" for the text once, and is {tokens[:60]!r} for {prompt[:60]!r}'
+                )
         for fact, blanks in (("instruction", ("{task}",)), ("example", ("{query}", "{response}"))):
             if (template := getattr(self, fact)) and (lost := [blank for blank in blanks if blank not in template]):
                 raise ValueError(f"{self.name}: {fact} must hold {lost[0]}, and is {template[:60]!r}")
@@ -291,7 +300,8 @@ class ModelSpec:
         else:
             facts["format"] = self.format.to_dict()
         facts["media"] = limits_to_dict(self.media)
-        for name in ("media", "pooling", "projection", "adapter", "recipe", "instruction", "example"):
+        facts["around"] = dict(self.around)
+        for name in ("media", "pooling", "projection", "adapter", "recipe", "instruction", "example", "around"):
             if not facts[name]:
                 del facts[name]
         for name, usual in (("similarity", "cosine"), ("pages", "image"), ("pool_prompt", True)):

@@ -35,7 +35,13 @@ def tiny_backbone(kind: str) -> Embedder:
 
     core = zoo.build_model("text-test").towers[0].encoder.tokenize.tokenizer
     sizes = {"hidden_size": 32, "embedding_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8}
-    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0}
+    sizes |= {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "rotary_dim": 4,
+    }
     sizes |= {"attention_types": [[["global", "local"], 1]]} if kind == "gpt_neo" else {}  # by default of 24 layers
     plain = AutoConfig.for_model(kind)
     known = {*plain.to_dict(), *plain.attribute_map}

@@ -145,6 +145,8 @@ CAUSAL = {
     "linq-embed-mistral",
     "sfr-embedding-mistral",
     "sfr-embedding-2-r",
+    "sgpt-125m-weightedmean-msmarco-specb-bitfit",
+    "sgpt-5.8b-weightedmean-msmarco-specb-bitfit",
 }
 
 

@@ -45,6 +45,7 @@ _OTHER: dict[str, dict[str, Any]] = {
         "window_size": 4,
         "max_position_embeddings": 80,
     },
+    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 80, "rotary_dim": 4},
     "mt5": _T5,
     "rembert": {**_SMALL, "input_embedding_size": 16, "output_embedding_size": 24},
     "t5": _T5,

@@ -37,7 +37,8 @@ class Published:
         tokenizer: tokenizer_config.json. prompts: of config_sentence_transformers.json, None without the file. prefix: of tensors.
         normalize: whether modules.json ends with it. limit: max_seq_length, None without sentence_bert_config.json.
         build: the model of these parts and of the test model's sizes, where the test model has others. dense: folders of Dense layers, in their
-            order. tied: tensors that the file leaves out, for they are another's. plain: computes texts by transformers alone where sentence-transformers is wrong on
+            order. tied: tensors that the file leaves out, for they are another's. buffers: of the class of
+            that time, with their shapes. plain: computes texts by transformers alone where sentence-transformers is wrong on
             transformers 5. process: tokenizer.json's own post-processor, False to leave it out.
     """
 
@@ -52,6 +53,7 @@ class Published:
     limit: int | None = None
     dense: tuple[str, ...] = ()
     tied: tuple[str, ...] = ()
+    buffers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     plain: Callable[[Path, Sequence[str]], Tensor] | None = None
     process: Any = True
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +76,7 @@ def write(case: Published, folder: Path, *, side: str | None = None) -> Path:
     put(folder / "config.json", {**shape, **case.config})
     state = {key: value.contiguous() for key, value in encoder.backbone.state_dict().items() if key not in case.tied}
     state = {f"{case.prefix}{key}": value for key, value in state.items()}
+    state |= {key: torch.ones(shape, dtype=torch.uint8) for key, shape in case.buffers.items()}
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     core = json.loads(encoder.tokenize.tokenizer.to_str())
     if case.process is not True:

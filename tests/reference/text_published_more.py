@@ -1,10 +1,17 @@
-"""More text embedders in the layout of their repositories (see `text_published`): the encoder of T5."""
+"""More text embedders in the layout of their repositories (see `text_published`): the encoder of T5, GPT-Neo and GPT-J."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+import zoo
 from tests.reference.text_published import Published
+from zoo.models.sgpt import gpt_tokenizer, sgpt
 
 T5_CONFIG = {
     "architectures": ["T5EncoderModel"],
@@ -43,11 +50,101 @@ def _t5(name: str, test: str = "sentence-t5-test", **changes: Any) -> Published:
     return Published(name, test, T5_CONFIG, "mean_tokens", T5_TOKENIZER, **options)
 
 
+GPT_CONFIG = {
+    "_name_or_path": "model",
+    "bos_token_id": 0,
+    "embed_dropout": 0,
+    "eos_token_id": 0,
+    "gradient_checkpointing": False,
+    "initializer_range": 0.02,
+    "layer_norm_epsilon": 1e-05,
+    "summary_activation": None,
+    "summary_first_dropout": 0.1,
+    "summary_proj_to_labels": True,
+    "summary_type": "cls_index",
+    "summary_use_proj": True,
+    "torch_dtype": "float32",
+    "transformers_version": "4.11.3",
+    "use_cache": True,
+}
+NEO_CONFIG = {
+    **GPT_CONFIG,
+    "activation_function": "gelu_new",
+    "architectures": ["GPTNeoModel"],
+    "attention_dropout": 0,
+    "attention_layers": ["global", "local"],
+    "intermediate_size": None,
+    "resid_dropout": 0,
+}
+GPTJ_CONFIG = {
+    **GPT_CONFIG,
+    "activation_function": "gelu_new",
+    "architectures": ["GPTJModel"],
+    "attn_pdrop": 0.0,
+    "embd_pdrop": 0.0,
+    "n_inner": None,
+    "resid_pdrop": 0.0,
+    "rotary": True,
+    "scale_attn_weights": True,
+    "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50, "temperature": 1.0}},
+    "tokenizer_class": "GPT2Tokenizer",
+}
+GPT_TOKENIZER = {
+    "add_prefix_space": False,
+    "bos_token": "<|endoftext|>",
+    "eos_token": "<|endoftext|>",
+    "pad_token": "<|endoftext|>",
+    "unk_token": "<|endoftext|>",
+    "errors": "replace",
+    "model_max_length": 2048,
+    "name_or_path": "model",
+    "special_tokens_map_file": None,
+    "tokenizer_class": "GPT2Tokenizer",
+}
+CLOSING = {"[": "]", "{": "}"}
+
+
+def _sgpt_of_the_authors(folder: Path, texts: Sequence[str]) -> Tensor:
+    """The README's tokenize_with_specb and weighted mean, on one text after the other; of 200 tokens at most."""
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    vectors = []
+    for text in texts:
+        first = text[0] if text[0] in CLOSING else ""
+        room = 200 - 2 * len(first)
+        ids = tokenizer(text.removeprefix(first), truncation=True, max_length=room).input_ids
+        if first:
+            around = [tokenizer.encode(one, add_special_tokens=False)[0] for one in (first, CLOSING[first])]
+            ids = [around[0], *ids, around[1]]
+        states = model(torch.tensor([ids])).last_hidden_state[0]
+        weights = torch.arange(1, len(ids) + 1)[:, None].float()
+        vectors.append((states * weights).sum(0) / weights.sum())
+    return torch.stack(vectors)
+
+
+def _gptj(spec: zoo.ModelSpec) -> zoo.Embedder:
+    shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "vocab_size": 257, "n_positions": 256}
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    return sgpt(spec, {"model_type": "gptj", **shape, **ends}, tokenizer=gpt_tokenizer())
+
+
+def _sgpt(name: str, config: dict[str, Any], mask: str, **changes: Any) -> Published:
+    options = {"limit": 200, "normalize": False, "plain": _sgpt_of_the_authors, **changes}
+    buffers = {f"h.{layer}.attn.{mask}": (1, 1, 256, 256) for layer in range(2)}
+    buffers |= {f"h.{layer}.attn.{mask.replace('bias', 'masked_bias')}": () for layer in range(2)}
+    tokenizer = GPT_TOKENIZER
+    drop = ("pad_token_id",)
+    return Published(name, "sgpt-test", config, "weightedmean_tokens", tokenizer, drop=drop, buffers=buffers, **options)
+
+
 CASES = {
     case.name: case
     for case in (
         _t5("sentence-t5-base"),
         _t5("gtr-t5-large", limit=180),
         _t5("instructor-large", "instructor-test"),
+        _sgpt("sgpt-125m-weightedmean-msmarco-specb-bitfit", NEO_CONFIG, "attention.bias"),
+        _sgpt("sgpt-5.8b-weightedmean-msmarco-specb-bitfit", GPTJ_CONFIG, "bias", build=_gptj),
     )
 }

@@ -100,6 +100,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "trained on": _trained_on(spec.hub_id),
         **{f"prompt {name}": repr(text) for name, text in spec.prompts.items()},
         "default prompt": spec.default_prompt_name,
+        **{f"{prompt!r} is": f"tokens around a text's: {tokens}" for prompt, tokens in spec.around.items()},
         "task of a query": repr(spec.instruction) if spec.instruction else None,
         "example of a task": repr(spec.example) if spec.example else None,
         "in the pool": None if spec.pool_prompt else "the text alone, without its prompt",

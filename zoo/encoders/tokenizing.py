@@ -85,9 +85,13 @@ class _Checked:
             special_tokens: False counts the prompt's own alone, without what the tokenizer puts around a text.
         """
         if not special_tokens:
-            return len(self._own_ids(self._lowered(prompt)))
+            return len(self.own_ids(self._lowered(prompt)))
         ids, special = self._ids(self._lowered(prompt)), self._special()
         return len(ids) - (bool(ids) and ids[-1] in special)
+
+    def id_of(self, token: str) -> int | None:
+        """The id of an entry of the vocabulary, None where it has none such."""
+        raise NotImplementedError(f"{type(self).__name__} must define id_of")
 
     def only_ends(self, ids: Sequence[int]) -> bool:
         """Whether ids after a prompt's are none of a text, but at most the two that may end one."""
@@ -107,9 +111,9 @@ class _Checked:
         """The ids of any text."""
         raise NotImplementedError(f"{type(self).__name__} must define _ids")
 
-    def _own_ids(self, text: str) -> list[int]:
+    def own_ids(self, text: str) -> list[int]:
         """The ids of any text, without special tokens around it, and whole."""
-        raise NotImplementedError(f"{type(self).__name__} must define _own_ids")
+        raise NotImplementedError(f"{type(self).__name__} must define own_ids")
 
     def _special(self) -> Set[int]:
         """The ids of all special tokens."""
@@ -152,13 +156,16 @@ class FastTokenizer(_Checked):
     def __call__(self, text: str) -> list[int]:
         return self._ids(self._start(text))
 
+    def id_of(self, token: str) -> int | None:
+        return self.tokenizer.token_to_id(token)
+
     def _lowered(self, text: str) -> str:
         return text  # the tokenizer does it, and leaves special tokens in a text as they are
 
     def _ids(self, text: str) -> list[int]:
         return list(self.core.encode(text, self.special_tokens).ids)
 
-    def _own_ids(self, text: str) -> list[int]:
+    def own_ids(self, text: str) -> list[int]:
         read = self.core.encode(text, False)
         return [*read.ids, *(number for rest in read.overflowing for number in rest.ids)]
 
@@ -215,6 +222,9 @@ class SlowTokenizer(_Checked):
         super().__init__(tokenizer, max_tokens, lower)
         self.side = getattr(tokenizer, "truncation_side", "right")
 
+    def id_of(self, token: str) -> int | None:
+        return self.tokenizer.get_vocab().get(token)
+
     def __call__(self, text: str) -> list[int]:
         return self._ids(self._start(text))
 
@@ -239,9 +249,9 @@ class SlowTokenizer(_Checked):
         self.max_tokens = max_tokens
 
     def _shorten(self, text: str) -> str:
-        return text if self.max_tokens is None else shorten(text, self.max_tokens, self._own_ids, side=self.side)
+        return text if self.max_tokens is None else shorten(text, self.max_tokens, self.own_ids, side=self.side)
 
-    def _own_ids(self, text: str) -> list[int]:
+    def own_ids(self, text: str) -> list[int]:
         with naming(text):
             return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 

@@ -6,7 +6,7 @@ A layout is one file of this folder, or a module of another package named under 
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -47,6 +47,11 @@ class Opening:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     towers: frozenset[str] | None = None
+
+    @property
+    def around(self) -> Mapping[str, str]:
+        """What the registered model puts around a text's tokens."""
+        return {} if self.like is None else self.like.around
 
 
 class Layout(ABC):

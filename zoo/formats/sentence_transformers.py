@@ -19,7 +19,7 @@ from zoo.formats.settings import Ignore, Table, read
 from zoo.formats.tensors import read_tensors
 from zoo.formats.transformers import DUAL, PICKLES, load_dual, load_text, positions_of, refuse_code, text_spec
 from zoo.sequences import pooling_of
-from zoo.spec import LONGEST_PROMPT, Attention, Similarity
+from zoo.spec import LONGEST_PROMPT, Similarity
 from zoo.strangers.schema import check_keys
 
 if TYPE_CHECKING:
@@ -132,9 +132,7 @@ class SentenceTransformers(Layout):
         encoder = (
             _static(path, opening.allow_pickle, opening.ignore)
             if kind == "StaticEmbedding"
-            else _transformer(
-                path, folder, opening.allow_pickle, opening.trust_remote_code, opening.ignore, opening.attention
-            )
+            else _transformer(path, folder, opening)
         )
         if opening.like is not None and opening.like.format is None and hasattr(encoder, "pool_prompt"):
             encoder.pool_prompt = opening.like.pool_prompt  # where the pooling's own settings do not say it
@@ -259,28 +257,22 @@ def _first(path: Path, table: Table, ignore: Ignore) -> dict[str, Any]:
     return _read(file, table, ignore) if file else {}
 
 
-def _transformer(
-    path: Path,
-    root: Path,
-    allow_pickle: bool,
-    trust_remote_code: bool,
-    ignore: Ignore,
-    attention: Attention | None,
-) -> "Encoder":
-    settings = _first(path, known.TRANSFORMER, ignore)
+def _transformer(path: Path, root: Path, opening: Opening) -> "Encoder":
+    settings = _first(path, known.TRANSFORMER, opening.ignore)
     limit = settings.get("max_seq_length")
     if limit is not None and not (isinstance(limit, int) and 0 < limit < 1 << 62):
         raise UnrecognisedCheckpointError(f"{path}: max_seq_length is {limit!r}, not a number of tokens")
     tokenizer = root if settings.get("tokenizer_name_or_path") else path
     encoder = load_text(
         path,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
+        allow_pickle=opening.allow_pickle,
+        trust_remote_code=opening.trust_remote_code,
         lower=bool(settings.get("do_lower_case")),
         assets=tokenizer,
         max_tokens=limit,
-        ignore=ignore,
-        attention=attention,
+        ignore=opening.ignore,
+        attention=opening.attention,
+        around=opening.around,
     )
     positions = positions_of(encoder.backbone.config)
     if limit and positions and limit > positions:

@@ -22,7 +22,7 @@ _BY_CLASS = (
     ("pre_tokenizer", "ByteLevel", ("add_prefix_space",)),
     ("post_processor", "RobertaProcessing", ("add_prefix_space", "trim_offsets")),
 )
-_NO_TYPES = ("gpt2", "gpt_neo")  # backbones that would look token types up in the table of words
+_NO_TYPES = ("gpt2", "gpt_neo", "gptj")  # backbones that would look token types up in the table of words
 
 
 def table_of(cls: type) -> Table:

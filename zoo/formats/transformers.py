@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -102,6 +103,7 @@ class Transformers(Layout):
             trust_remote_code=opening.trust_remote_code,
             ignore=opening.ignore,
             attention=opening.attention,
+            around=opening.around,
         )
         spec = text_spec(opening.name, encoder, encoder.width, attention=opening.attention)
         named = opening.like.pooling if opening.like is not None and opening.like.format is None else ""
@@ -261,10 +263,12 @@ def load_text(
     assets: Path | None = None,
     ignore: Ignore = NOTHING,
     attention: Attention | None = None,
+    around: Mapping[str, str] = MappingProxyType({}),
 ) -> "TransformersText":
     """A text backbone and its tokenizer.
 
     Args:
+        around: prompts that are tokens around a text's (see `ModelSpec.around`).
         attention: how the backbone's tokens see each other, where the files do not say it.
         trust_remote_code: build a backbone that transformers does not know by the Python code beside its weights.
         max_tokens: longest text; by default what the tokenizer and the positions allow.
@@ -272,6 +276,7 @@ def load_text(
     """
     from transformers import AutoModel
 
+    from zoo.encoders.around import AroundText
     from zoo.encoders.text import TransformersText, text_class
 
     config, where = folder_config(folder, allow_pickle, trust_remote_code), folder / "config.json"
@@ -289,7 +294,8 @@ def load_text(
     if max_tokens is None:
         max_tokens = longest_text(backbone.config, tokenizer)
     side = "left" if kind in DECODERS and kind not in ABSOLUTE else "right"
-    encoder = TransformersText(
+    build = partial(AroundText, around=around) if around else TransformersText
+    encoder = build(
         backbone.config.to_diff_dict() | {"model_type": kind},
         max_tokens=max_tokens,
         lower=lower,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder, Tower
     from zoo.encoders.adapted import AdaptedText
     from zoo.encoders.alpha_clip import AlphaClipImage
+    from zoo.encoders.around import AroundText
     from zoo.encoders.ast import AstAudio
     from zoo.encoders.bert import BertText
     from zoo.encoders.clap import ClapAudio
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from zoo.encoders.whisper import WhisperAudio
     from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
     from zoo.outputs import LexicalWeights, TokenVectors
-    from zoo.pooling import Cls, EveryToken, LastToken, Mean
+    from zoo.pooling import Cls, EveryToken, LastToken, Mean, WeightedMean
     from zoo.pooling.latent_attention import LatentAttention
 else:
 
@@ -40,6 +41,7 @@ else:
         from zoo.embedder import Embedder, Tower
         from zoo.encoders.adapted import AdaptedText
         from zoo.encoders.alpha_clip import AlphaClipImage
+        from zoo.encoders.around import AroundText
         from zoo.encoders.ast import AstAudio
         from zoo.encoders.bert import BertText
         from zoo.encoders.clap import ClapAudio
@@ -60,7 +62,7 @@ else:
         from zoo.encoders.whisper import WhisperAudio
         from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
         from zoo.outputs import LexicalWeights, TokenVectors
-        from zoo.pooling import Cls, EveryToken, LastToken, Mean
+        from zoo.pooling import Cls, EveryToken, LastToken, Mean, WeightedMean
         from zoo.pooling.latent_attention import LatentAttention
 
         return locals()
@@ -83,9 +85,10 @@ else:
     OpenClipImage, OpenClipText = _Part("OpenClipImage"), _Part("OpenClipText")
     segmented, sequence = _Part("segmented"), _Part("sequence")
     AdaptedText, StaticText = _Part("AdaptedText"), _Part("StaticText")
-    BertText, TransformersText = _Part("BertText"), _Part("TransformersText")
+    AroundText, BertText, TransformersText = _Part("AroundText"), _Part("BertText"), _Part("TransformersText")
     LatentAttention, NvEmbedText = _Part("LatentAttention"), _Part("NvEmbedText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
     LexicalWeights, TokenVectors = _Part("LexicalWeights"), _Part("TokenVectors")
     DenseStack, Mlp, Named = _Part("DenseStack"), _Part("Mlp"), _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")
+    WeightedMean = _Part("WeightedMean")

@@ -15,8 +15,10 @@ from zoo.formats.checks.safetensors_checks import read_header
 if TYPE_CHECKING:
     from torch import nn
 
-# Of the training head, and tables that are computed anew.
-_SPARE = re.compile(r"(^|\.)(lm_head\.|position_ids$|token_type_ids$|inv_freq$|original_inv_freq$)")
+# Of the training head, and tables that are computed anew; GPT's causal masks among them, which transformers once stored.
+_SPARE = re.compile(
+    r"(^|\.)(lm_head\.|position_ids$|token_type_ids$|inv_freq$|original_inv_freq$|attn\.(attention\.)?(masked_)?bias$)"
+)
 _ADAPTER = re.compile(r"\.lora_|\.base_layer\.|\.modules_to_save\.")
 
 

@@ -45,6 +45,7 @@ DECODERS = (
     "gpt2",
     "gpt_neo",
     "gpt_neox",
+    "gptj",
     "granite",
     "llama",
     "mistral",
@@ -333,6 +334,10 @@ HELD_OF = {
     "gpt_neox": {
         "partial_rotary_factor": Only((None,), "transformers' class reads rotary_pct in its place"),
         "rope_theta": Only((None,), "transformers' class reads rotary_emb_base in its place"),
+    },
+    "gptj": {
+        "rotary": Only((None, True), "transformers' class turns positions"),
+        "scale_attn_weights": Only((None, True), "transformers' class scales attention by the width of a head"),
     },
     "gte": {
         "layer_norm_type": Only((None, "layer_norm"), "transformers' class has the usual layer norm"),

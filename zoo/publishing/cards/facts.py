@@ -139,6 +139,8 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
     }
     for name, prompt in spec.prompts.items():
         facts[f"prompt `{name}`"] = f"`{prompt!r}`" + (" (default)" if name == spec.default_prompt_name else "")
+    for prompt, tokens in spec.around.items():
+        facts[f"`{prompt!r}` is"] = f"tokens around those of a text: `{tokens}`"
     facts["a task"] = (
         f"`encode_query(…, task=…)` puts `{spec.instruction!r}` before a query" if spec.instruction else ""
     )
