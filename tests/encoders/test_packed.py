@@ -22,6 +22,7 @@ STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 BACKBONES = {
     "bert": STILL,
     "roberta": {**STILL, "pad_token_id": 1},
+    "gte": {**STILL, "rope_parameters": {"rope_type": "linear", "rope_theta": 320.0, "factor": 1.2}},
     "modernbert": {"local_attention": 6, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     | {"cls_token_id": 1, "sep_token_id": 2},
 }
@@ -94,7 +95,12 @@ def test_texts_in_order_are_read_as_one_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "dropout"), [("bert", "attention_probs_dropout_prob"), ("modernbert", "attention_dropout")]
+    ("kind", "dropout"),
+    [
+        ("bert", "attention_probs_dropout_prob"),
+        ("gte", "attention_probs_dropout_prob"),
+        ("modernbert", "attention_dropout"),
+    ],
 )
 def test_with_dropout_of_the_attention_training_is_padded(kind: str, dropout: str) -> None:
     encoder = encoder_of(kind, **{dropout: 0.1})

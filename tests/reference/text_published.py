@@ -39,7 +39,7 @@ class Published:
         build: the model of these parts and of the test model's sizes, where the test model has others. dense: folders of Dense layers, in their
             order. tied: tensors that the file leaves out, for they are another's. buffers: of the class of
             that time, with their shapes. plain: computes texts by transformers alone where sentence-transformers is wrong on
-            transformers 5. process: tokenizer.json's own post-processor, False to leave it out.
+            transformers 5. stored: the tensors as the file has them, of transformers' own. process: tokenizer.json's own post-processor, False to leave it out.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Published:
     dense: tuple[str, ...] = ()
     tied: tuple[str, ...] = ()
     buffers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    stored: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
     plain: Callable[[Path, Sequence[str]], Tensor] | None = None
     process: Any = True
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +78,7 @@ def write(case: Published, folder: Path, *, side: str | None = None) -> Path:
     state = {key: value.contiguous() for key, value in encoder.backbone.state_dict().items() if key not in case.tied}
     state = {f"{case.prefix}{key}": value for key, value in state.items()}
     state |= {key: torch.ones(shape, dtype=torch.uint8) for key, shape in case.buffers.items()}
+    state = case.stored(state) if case.stored else state
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     core = json.loads(encoder.tokenize.tokenizer.to_str())
     if case.process is not True:

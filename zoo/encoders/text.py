@@ -18,7 +18,7 @@ from zoo.inputs.item import Item, Tokens
 
 PACKED = "zoo_packed"
 # Backbones whose positions can be given and whose attention sees nothing but its own sequence.
-PACKABLE = {"bert": 0, "electra": 0, "modernbert": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+PACKABLE = {"bert": 0, "electra": 0, "gte": 0, "modernbert": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
 # Backbones of which one half is built, where AutoModel would build the decoder too.
 HALVES = {"mt5": "MT5EncoderModel", "t5": "T5EncoderModel", "umt5": "UMT5EncoderModel"}
 # Where the length of a token's state has another name in the configuration.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UnrecognisedCheckpointError
+from zoo.formats.gte import stretched
 from zoo.formats.known import config as known
 from zoo.formats.settings import Ignore, Table, read
 from zoo.spec import Attention
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 _OWN = ("model_type", "architectures", "auto_map", "quantization_config", "compression_config")
 # What would be given back beside the states, or in another form; the zoo asks for the states alone.
 _LOUD = {"output_attentions": True, "output_hidden_states": True, "return_dict": False, "torchscript": True}
+
+
+def native(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json under the type that transformers has for it; most are so already."""
+    old = config.get("model_type")
+    if not isinstance(old, str) or old not in known.OLD_TYPES:
+        return dict(config)
+    return {**known.OLD_DEFAULTS[old], **config, "model_type": known.OLD_TYPES[old]}
 
 
 @cache
@@ -64,6 +73,7 @@ def read_config(
     settings = read(settings, table_of(kind), where, ignore)
     old = known.OLD_NAMES.get(kind, {})
     settings = {old.get(key, key): value for key, value in settings.items() if old.get(key) not in settings}
+    settings = stretched(settings, where, ignore)
     unheard = {"auto_map", "chunk_size_feed_forward"}  # chunks must divide the length of a text, and are never needed
     settings = {key: value for key, value in settings.items() if key not in unheard and _LOUD.get(key) is not value}
     both_ways = settings.get("use_bidirectional_attention")
@@ -84,7 +94,7 @@ def check_text(config: Any, where: object, ignore: Ignore, attention: Attention 
     Raises:
         UnreadSettingError: as `read_config`.
     """
-    if isinstance(config, Mapping) and config.get("model_type") in known.TEXT:
+    if isinstance(config, Mapping) and (config := native(config)).get("model_type") in known.TEXT:
         check_heads(config, where, ignore)
         check_class(config, where, ignore, attention)
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from zoo.formats import read_json, weight_files
+from zoo.formats.backbones import native
 from zoo.formats.known.sentence_transformers import FIRST, MODULES_FILE, SETTINGS_FILE
 from zoo.formats.transformers import PICKLES, TEXT
 
@@ -63,7 +64,7 @@ def _of_module(snapshot: Path, kind: str, prefix: str, names: set[str], settings
     if kind == "Transformer" and settings and not any(_SENTENCE.fullmatch(n.removeprefix(prefix)) for n in names):
         wanted.add(f"{prefix}sentence_bert_config.json")
     config = read_json(snapshot / prefix / "config.json") if f"{prefix}config.json" in names else {}
-    if isinstance(config, dict) and config.get("model_type") not in TEXT:
+    if isinstance(config, dict) and native(config).get("model_type") not in TEXT:
         wanted |= {f"{prefix}preprocessor_config.json", f"{prefix}processor_config.json"}
     return wanted
 

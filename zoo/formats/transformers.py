@@ -12,7 +12,7 @@ from zoo.encoders._logging import quiet
 from zoo.encoders.config_checks import positions_of
 from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
-from zoo.formats.backbones import check_heads, check_text, own_class, read_config
+from zoo.formats.backbones import check_heads, check_text, native, own_class, read_config
 from zoo.formats.checks.probing import check_states
 from zoo.formats.checks.safetensors_checks import all_finite, check_size, read_header
 from zoo.formats.checks.weight_checks import check_finite, check_left_over, refuse_quantised
@@ -72,7 +72,7 @@ class Transformers(Layout):
         if "config.json" not in names:
             return False
         config = read_json("config.json")
-        return isinstance(config, dict) and (config.get("model_type") in (*DUAL, *TEXT) or has_own_code(config))
+        return isinstance(config, dict) and (native(config).get("model_type") in (*DUAL, *TEXT) or has_own_code(config))
 
     def files(self, names: set[str]) -> list[str]:
         """Configuration, weights, tokenizer, preprocessing; and code, which is run only where the caller trusts it."""
@@ -119,7 +119,7 @@ def has_own_code(config: dict[str, Any]) -> bool:
         *TEXT,
         "zoo",
     )  # ours name code for transformers only (see zoo.publishing.exports); the zoo never runs it
-    return config.get("model_type") not in known and isinstance(auto_map, dict) and "AutoModel" in auto_map
+    return native(config).get("model_type") not in known and isinstance(auto_map, dict) and "AutoModel" in auto_map
 
 
 def refuse_code(config: Any, where: str, trust_remote_code: bool) -> None:
@@ -279,7 +279,7 @@ def load_text(
     from zoo.encoders.around import AroundText
     from zoo.encoders.text import TransformersText, text_class
 
-    config, where = folder_config(folder, allow_pickle, trust_remote_code), folder / "config.json"
+    config, where = native(folder_config(folder, allow_pickle, trust_remote_code)), folder / "config.json"
     kind = config.get("model_type")
     tokenizer = read_tokenizer(assets or folder, ignore, str(kind))
     if trust_remote_code and has_own_code(config):

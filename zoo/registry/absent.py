@@ -28,10 +28,7 @@ ABSENT: dict[str, tuple[str, str]] = {
     "dasheng": (_PACKAGE, _HEARS),
     "lgai-embedding": (_LGAI, "nv-embed-v2, qzhou-embedding"),
     "qzhou-embedding-zh": (_QZHOU_ZH, "qzhou-embedding"),
-    "gte-multilingual": (_CODE, "multilingual-e5-base, snowflake-arctic-embed-l-v2.0"),
     "jasper-en-vision-language": (_CODE, "stella-en-1.5b-v5, gme-qwen2vl-2b"),
-    "snowflake-arctic-embed-m-v2.0": (_CODE, "snowflake-arctic-embed-l-v2.0"),
-    "stella-en-400m": (_CODE, "stella-en-1.5b-v5"),
 }
 
 

@@ -76,10 +76,15 @@ OLD_NAMES = {
     },
 }
 
+# Types that repositories have from before transformers had the class, built by code of their authors' own: Alibaba-NLP/new-impl.
+OLD_TYPES = {"new": "gte"}
+# What such a repository means where it does not say it, and transformers' class would take another value: NewConfig's own.
+OLD_DEFAULTS = {"new": {"max_position_embeddings": 2048, "rope_theta": 1e4, "vocab_size": 30528}}
+
 # Authors' classes (auto_map.AutoModel) whose vectors transformers' own class of that type gives too.
 SAME_CODE = {
     "eurobert": ("EuroBertModel",),
-    "gte": ("NewModel",),
+    "gte": ("GteModel", "NewModel"),
     "jina_embeddings_v3": ("XLMRobertaLoRA", "XLMRobertaModel"),
     "nomic_bert": ("NomicBertModel",),
     "tipsv2": ("TIPSv2Model",),
