@@ -101,7 +101,7 @@ def test_every_family_has_a_test_model():
     [
         ("clip-vit-b32-openia", "clip-vit-b32-openai"),
         ("CLIP-ViT-B32-OpenAI", "clip-vit-b32-openai"),
-        ("bge-small-en", "bge-small-en-v1.5"),
+        ("bge-smal-en-v1.5", "bge-small-en-v1.5"),
         ("dinov2-vits14", "dinov2-vit-s14"),
         ("siglip2", "siglip2-vit-"),
     ],

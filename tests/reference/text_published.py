@@ -174,6 +174,10 @@ def _gte_qwen2(folder: Path, texts: Sequence[str]) -> Tensor:
     return each_alone(folder, texts, end=0, limit=256, both_ways=True)
 
 
+def _gemma2(folder: Path, texts: Sequence[str]) -> Tensor:
+    return each_alone(folder, texts, end=1, limit=128, both_ways=False)
+
+
 def _stella(folder: Path, texts: Sequence[str]) -> Tensor:
     dense = load_file(folder / "2_Dense_1024" / "model.safetensors")
     pooled = each_alone(folder, texts, end=0, limit=256, both_ways=True, mean=True)
@@ -307,6 +311,45 @@ CASES = {
             limit=256,
             dense=("2_Dense", "3_Dense"),
             settings={"similarity_fn_name": "cosine"},
+        ),
+        Published(
+            "bge-multilingual-gemma2",
+            "bge-gemma2-test",
+            {
+                "architectures": ["Gemma2Model"],
+                "attention_bias": False,
+                "attention_dropout": 0.0,
+                "attn_logit_softcapping": 50.0,
+                "cache_implementation": "hybrid",
+                "final_logit_softcapping": 30.0,
+                "hidden_act": "gelu_pytorch_tanh",
+                "hidden_activation": "gelu_pytorch_tanh",
+                "initializer_range": 0.02,
+                "rms_norm_eps": 1e-06,
+                "rope_theta": 10000.0,
+                "sliding_window_size": 32,
+                "torch_dtype": "float32",
+                "transformers_version": "4.42.3",
+                "use_cache": False,
+            },
+            "lasttoken",
+            {
+                "add_bos_token": True,
+                "add_eos_token": True,
+                "bos_token": "<bos>",
+                "eos_token": "<eos>",
+                "pad_token": "<pad>",
+                "unk_token": "<unk>",
+                "additional_special_tokens": ["<instruct>", "<query>"],
+                "clean_up_tokenization_spaces": False,
+                "model_max_length": 1000000000000000019884624838656,
+                "sp_model_kwargs": {},
+                "spaces_between_special_tokens": False,
+                "tokenizer_class": "GemmaTokenizer",
+                "use_default_system_prompt": False,
+            },
+            limit=128,
+            plain=_gemma2,
         ),
         *(
             Published(
@@ -449,6 +492,7 @@ CASES = {
             )
             for name, pooling, build, more in (
                 ("bge-large-en-v1.5", "cls_token", _cls, {}),
+                ("bge-small-en", "cls_token", _cls, {}),
                 ("bge-base-zh-v1.5", "cls_token", _cls, {}),
                 ("mxbai-embed-large-v1", "cls_token", _cls, {"normalize": False}),
                 ("labse", "cls_token", _labse, {"dense": ("2_Dense",)}),
@@ -488,6 +532,7 @@ CASES = {
                 build=build,
             )
             for name, pooling, prompts, build in (
+                ("bge-m3-unsupervised", "cls_token", None, None),
                 ("multilingual-e5-base", "mean_tokens", None, _e5),
                 ("multilingual-e5-large-instruct", "mean_tokens", None, _e5),
                 ("snowflake-arctic-embed-l-v2.0", "cls_token", {"query": "query: "}, None),

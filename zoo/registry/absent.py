@@ -7,6 +7,14 @@ _LGAI = (
     "between, nor how its states are pooled"
 )
 _QZHOU_ZH = "only Python files beside its weights, a Qwen3 with a dense layer after it, say whether its tokens see each other both ways"
+_BGE_CODE = (
+    "its authors' usage runs Python files beside its weights, a Qwen2, and no published text says whether these differ from "
+    "transformers' class, by attention in both directions for one"
+)
+_SITEMB = (
+    "it adds the vectors of two models, of a chunk alone and of the chunk in its context, and no source that could be read says how "
+    "context and chunk are written, or which of the two a query goes to"
+)
 _HEARS = "embeddinggemma-2, clap-htsat-unfused"
 _WATCHES = "embeddinggemma-2, videoprism-lvt-vit-b"
 # How a name begins (without its organisation) → why it is not here, and what is. Checked with transformers 5.23.
@@ -26,9 +34,11 @@ ABSENT: dict[str, tuple[str, str]] = {
     "muq-mulan": (_PACKAGE, _HEARS),
     "audiomae": (_PACKAGE, _HEARS),
     "dasheng": (_PACKAGE, _HEARS),
+    "bge-code": (_BGE_CODE, "qwen3-embedding-0.6b, bge-m3"),
     "lgai-embedding": (_LGAI, "nv-embed-v2, qzhou-embedding"),
     "qzhou-embedding-zh": (_QZHOU_ZH, "qzhou-embedding"),
     "jasper-en-vision-language": (_CODE, "stella-en-1.5b-v5, gme-qwen2vl-2b"),
+    "sitemb": (_SITEMB, "bge-m3, qwen3-embedding-8b"),
 }
 
 

@@ -385,7 +385,11 @@ INERT_OF = {
     "deberta-v2": {"legacy": _HEAD},
     "embedding_gemma2_text": {"rope_theta": "rope_parameters has one for each kind of layers"},
     "eurobert": dict.fromkeys(("bos_token", "eos_token", "mask_token", "pad_token"), _TOKENS) | {"clf_pooling": _HEAD},
-    "gemma2": {"cache_implementation": _SPEED, "hidden_act": _TWO_NAMES},
+    "gemma2": {
+        "cache_implementation": _SPEED,
+        "hidden_act": _TWO_NAMES,
+        "sliding_window_size": "sliding_window counts in this backbone",
+    },
     "gemma3_text": {
         "_sliding_window_pattern": "layer_types says the same layer by layer",
         "cache_implementation": _SPEED,
