@@ -32,6 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("rerank")
     zoo.build_reranker(NAME).save_pretrained(folder / "judge")
+    zoo.build_reranker("ms-marco-test").save_pretrained(folder / "cross")
     model = str(zoo.build_model("clip-test").save_pretrained(folder / "model"))
     make_images(folder / "photos", 4)
     (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
@@ -286,11 +287,9 @@ def test_a_reranker_where_a_model_is_wanted_is_said(run: Run) -> None:
 
 def test_mining_takes_rerankers_by_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    (place / "cross").mkdir(exist_ok=True)
-    (place / "cross" / "config.json").write_text('{"model_type": "bert"}')
-    ours = ["qwen3vl-reranker-2b", "hf:org/name", "judge", "judge like qwen3vl-reranker", "./judge"]
+    ours = ["qwen3vl-reranker-2b", "hf:org/name", "judge", "judge like qwen3vl-reranker", "./judge", "./cross"]
     assert all(_is_ours(name) for name in ours)
-    assert not any(_is_ours(name) for name in ("cross-encoder/ms-marco", "cross"))
+    assert not _is_ours("cross-encoder/ms-marco")
     with pytest.raises(UnknownModelError, match="nearest"):
         _is_ours("qwen3vl-reranker-2")
 
@@ -306,3 +305,45 @@ def test_mine_with_a_reranker_writes_its_scores(run: Run, judge: zoo.Reranker, p
     expected = judge.score(pair.query, [pair.positive, *pair.negatives])
     assert len(pair.teacher_scores) == 2
     assert torch.tensor(pair.teacher_scores).sub(expected).abs().max() < 1e-5
+
+
+# ------------------------------------------------------------------------------------------------------- cross-encoders
+
+
+def test_a_cross_encoder_goes_wherever_a_reranker_does(run: Run, place: Path) -> None:
+    """`zoo rerank`, `zoo search --rerank`, `zoo mine --reranker`, `zoo show`; an image it says that it can't read."""
+    cross = zoo.load_reranker(place / "cross", device="cpu")
+    options = ["lines.txt", "photos", "--device", "cpu", "--json"]
+    status, out, _ = run("rerank", "cross", "a red bicycle", *options)
+    assert status == 0
+    found = {one["document"]: one for one in json.loads(out)["results"]}
+    expected = cross.score("a red bicycle", ["Hold the button.", "b"]).tolist()
+    assert [found["Hold the button."]["score"], found["b"]["score"]] == pytest.approx(expected, abs=1e-6)
+    unread = [one["error"] for one in found.values() if one["score"] is None]
+    assert len(unread) == 5
+    assert sum("reads text, not image" in why for why in unread) >= 4
+    status, _, err = run("rerank", "cross", "a", "--text", "b", "--instruction", "Find it.", "--device", "cpu")
+    assert status == 1
+    assert "follows no instruction" in err
+
+    options = ["--rerank", "cross", "--rerank-top", 4, "--k", 4, "--device", "cpu", "--json"]
+    hits = json.loads(run("search", "texts", "text 3", *options)[1])
+    expected = cross.score("text 3", [one["attributes"]["text"] for one in hits])
+    assert [one["rerank"] for one in hits] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert expected.sort(descending=True).values.equal(expected)
+
+    rows = [f"query {n},text {n} of an answer" for n in range(8)]
+    (place / "texts8.csv").write_text("\n".join(["query,positive", *rows]) + "\n")
+    rules = ["--negatives", 1, "--range", 0, 3, "--relative-margin", "none", "--quiet", "--device", "cpu"]
+    status, _, err = run("mine", "texts8.csv", "--teacher", "model", "--reranker", "cross", *rules, "--out", "m.jsonl")
+    assert status == 0, err
+    pair = open_pairs(place / "m.jsonl")[0]
+    expected = cross.score(pair.query, [pair.positive, *pair.negatives])
+    assert torch.tensor(pair.teacher_scores).sub(expected).abs().max() < 1e-5
+
+    status, out, _ = run("show", "cross")
+    assert status == 0
+    assert re.search(r"^gives +a score: a logit, below and above 0$", out, re.MULTILINE)
+    status, _, err = run("encode", "a", "--model", "cross")
+    assert status == 2
+    assert "load_reranker" in err

@@ -45,6 +45,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Published]:
     root = tmp_path_factory.mktemp("rerankers")
     tied = write_qwen3_vl(root / "qwen3")
     own = write_qwen2_vl(root / "qwen2", tied=False)
+    for file in ("modules.json", "config_sentence_transformers.json"):
+        (tied.folder / file).unlink(missing_ok=True)  # of the embedder in the same layout
     return {QWEN3: tied, MARVEL: own}
 
 

@@ -49,14 +49,12 @@ def meant(name: str) -> bool:
 
 
 def of_reranker(name: str) -> bool:
-    """Whether a NAME is of files of a reranker: a folder that one was saved in, or any checkpoint "like" a reranker."""
-    from zoo.formats import read_object
-    from zoo.formats.checks.config_schema import RERANKER
+    """Whether a NAME is of files of a reranker: a folder of one, or any checkpoint "like" a reranker."""
     from zoo.registry import LIKE
+    from zoo.reranking.recognising import says_reranker
 
     if Path(name).expanduser().is_dir():
-        config = Path(name).expanduser() / "config.json"
-        return config.is_file() and RERANKER in read_object(config)
+        return says_reranker(Path(name).expanduser())
     return LIKE in name and meant(name.rpartition(LIKE)[2])
 
 

@@ -263,7 +263,7 @@ def _candidates(corpus: "Opened", place: Path, modalities: frozenset[str]) -> "l
 
 
 def _reranker(name: str, device: str | None, ignore: list[str]) -> Any:
-    """A reranker of the zoo, or a cross-encoder of sentence-transformers, which reads texts."""
+    """A reranker of the zoo, or a cross-encoder that sentence-transformers fetches by ORG/NAME, which reads texts."""
     if _is_ours(name):
         from zoo.cli._rerank import open_reranker
 
@@ -282,24 +282,18 @@ def _reranker(name: str, device: str | None, ignore: list[str]) -> Any:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a NAME is of a reranker of the zoo: registered, hf:, "… like NAME", or the folder of a checkpoint that one reads.
+    """Whether a NAME is of a reranker of the zoo: registered, hf:, "… like NAME", or a folder.
 
     Raises:
-        UnknownModelError: it is nothing, with the nearest names. Cross-encoders are ORG/NAME, or a folder.
+        UnknownModelError: it is nothing, with the nearest names. ORG/NAME is sentence-transformers'.
     """
-    from zoo.formats import read_object
-    from zoo.formats.zoo_native import MODEL_TYPE
     from zoo.registry import LIKE
     from zoo.reranking import get_reranker_spec, is_reranker
-    from zoo.reranking.registry import for_backbone
 
     if is_reranker(name) or name.startswith("hf:") or LIKE in name:
         return True
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        config = folder / "config.json"
-        kind = read_object(config).get("model_type") if config.is_file() else None
-        return kind == MODEL_TYPE or bool(for_backbone(kind))
+    if Path(name).expanduser().is_dir():
+        return True
     if "/" not in name:
         get_reranker_spec(name)
     return False

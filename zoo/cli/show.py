@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         facts = _reranker_facts(spec) | {
             "from": arguments.name,
             "in Python": f'zoo.load_reranker("{spelled(arguments.name)}").rerank("a red motorbike", ["a motorbike", "a cat"])',
-            "in a shell": f'zoo rerank {shlex.quote(arguments.name)} "a red motorbike" photos/',
+            "in a shell": f'zoo rerank {shlex.quote(arguments.name)} "a red motorbike" {_documents(spec)}',
         }
     else:
         spec, facts = _model(arguments)
@@ -147,12 +147,12 @@ def _published(spec: "ModelSpec") -> str:
 
 def _reranker_facts(spec: "RerankerSpec") -> dict[str, str | None]:
     """The rows of a reranker."""
-    from zoo.publishing.cards.rerankers import how_it_reads, opened
+    from zoo.publishing.cards.rerankers import gives, how_it_reads, opened
 
     return {
         "name": spec.name,
         "reads": f"a query and a document together, of {', '.join(sorted(spec.modalities))}",
-        "gives": f"a score from 0 to 1: the probability of {spec.judge.yes!r} against {spec.judge.no!r}",
+        "gives": f"a score: {gives(spec)}".replace("`", "'"),
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,
         "both": f"up to {spec.max_tokens:,} tokens",
         "languages": spec.language_names,
@@ -162,9 +162,14 @@ def _reranker_facts(spec: "RerankerSpec") -> dict[str, str | None]:
         "base": spec.base,
         "paper": spec.paper,
         **how_it_reads(spec),
-        "in Python": f'zoo.{opened(spec)}.rank("a red motorbike", ["a motorbike", "a cat"])',
-        "in a shell": f'zoo rerank {spec.name} "a red motorbike" photos/' if spec.hub_id else None,
+        "in Python": f'zoo.{opened(spec)}.rerank("a red motorbike", ["a motorbike", "a cat"])',
+        "in a shell": f'zoo rerank {spec.name} "a red motorbike" {_documents(spec)}' if spec.hub_id else None,
     }
+
+
+def _documents(spec: "RerankerSpec") -> str:
+    """What a command ranks with this reranker."""
+    return "photos/" if "image" in spec.modalities else "lines.txt"
 
 
 def _print(facts: "dict[str, str | None]") -> None:

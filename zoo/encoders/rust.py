@@ -52,18 +52,20 @@ class Core:
             ends = _state(self.tokenizer.post_processor)
         check_ends(ends, f"{where}: post_processor")
 
-    def encode(self, text: str, special: bool = True) -> Any:
+    def encode(self, text: str, special: bool = True, pair: str | None = None) -> Any:
         """`tokenizers`' encoding of a text.
 
         Args:
-            special: with special tokens around it.
+            special: with special tokens around it. pair: a second text, which follows it in the same sequence.
 
         Raises:
             InvalidTextError: it is too long once normalised, or the tokenizer cannot read it.
         """
         self.check(text)
+        if pair is not None:
+            self.check(pair)
         with naming(text):
-            return self.tokenizer.encode(text, add_special_tokens=special)
+            return self.tokenizer.encode(text, pair, add_special_tokens=special)
 
     def check(self, text: str) -> None:
         """Raises InvalidTextError for a text that is too long once normalised; of most, their length says that they are not."""

@@ -130,10 +130,11 @@ class TransformersText(Encoder):
     def forward(self, batch: Batch) -> Tokens:
         ids, mask = batch["ids"], batch["mask"]
         # On a GPU one padded call beats many small ones; on a CPU every padded token costs its full time.
+        types = {"token_type_ids": batch["types"]} if "types" in batch else {}
         if self._packs and ids.device.type == "cpu" and not bool(mask.all()):
-            states = self._packed(ids, mask)
+            states = self._packed(ids, mask, types)
         else:
-            states = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            states = self.backbone(input_ids=ids, attention_mask=mask.long(), **types).last_hidden_state
         return Tokens(states, batch.get("pooled", mask), mask)
 
     def forward_layers(self, batch: Batch, layers: Sequence[int]) -> list[Tokens]:
@@ -187,16 +188,21 @@ class TransformersText(Encoder):
             kind = self.backbone.config.model_type
             raise NoSuchBlockError(f"this {kind} encoder has blocks 1 to {self.depth}, not {wrong[0]}")
 
-    def _packed(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """All real tokens as one long row; the attention is told where each text begins. Returns (B, T, W)."""
+    def _packed(self, ids: Tensor, mask: Tensor, types: Batch) -> Tensor:
+        """All real tokens as one long row; the attention is told where each text begins. Returns (B, T, W).
+
+        Args:
+            types: "token_type_ids" `(B, T)` where a sequence is two texts, else nothing.
+        """
         order = mask.sum(1).argsort(stable=True)  # texts of one length share a call of the attention
         ids, mask = ids[order], mask[order]
+        types = {name: tensor[order][mask][None] for name, tensor in types.items()}
         positions = (mask.cumsum(1) - 1)[mask]
         if self._offset:
             # RoBERTa's positions begin after the padding's own, at pad_id + 1.
             positions = positions + self._offset + (self.backbone.config.pad_token_id or 0)
         runs = [(length, len(list(same))) for length, same in groupby(mask.sum(1).tolist())]
-        packed = self.backbone(input_ids=ids[mask][None], position_ids=positions[None], zoo_runs=runs)
+        packed = self.backbone(input_ids=ids[mask][None], position_ids=positions[None], zoo_runs=runs, **types)
         states = packed.last_hidden_state.new_zeros(*mask.shape, self.width)  # (B, T, W)
         states[mask] = packed.last_hidden_state[0]
         return states[order.argsort()]

@@ -96,14 +96,13 @@ class SentenceTransformers(Layout):
         from zoo.embedder import Embedder, Tower
         from zoo.heads import DenseStack
 
+        _check_kind(folder)
         rows = config_schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
         for row in rows:
             read(row, known.MODULES, folder / MODULES, opening.ignore)
         modules = [_module(row, folder) for row in rows]
         settings = _read(folder / SETTINGS, known.SETTINGS, opening.ignore)
         check_keys(settings, config_schema.SETTINGS, str(folder / SETTINGS))
-        if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
-            raise UnrecognisedCheckpointError(f"{folder} is a {settings['model_type']}, not an embedding model")
         similarity = settings.get("similarity_fn_name") or opening.similarity
         prompts = prompts_of(settings, folder / SETTINGS)
         if not modules or modules[0][0] not in FIRST:
@@ -177,6 +176,15 @@ def _sequenced(
     model = Embedder(spec, [Tower(encoder, pooler, head)])
     model.spec = replace(spec, params=sum(p.numel() for p in model.parameters()))
     return _cut(model, settings.get("truncate_dim"), folder / SETTINGS)
+
+
+def _check_kind(folder: Path) -> None:
+    """Raises UnrecognisedCheckpointError where sentence-transformers' files are of another kind of model."""
+    file = folder / SETTINGS
+    kind = read_object(file).get("model_type", "SentenceTransformer") if file.is_file() else "SentenceTransformer"
+    if kind != "SentenceTransformer":
+        hint = "; zoo.load_reranker opens rerankers" if kind == "CrossEncoder" else ""
+        raise UnrecognisedCheckpointError(f"{folder} is a {kind!r}, not an embedding model{hint}")
 
 
 def _check_processing(calls: Any, model: "Embedder", where: Path, ignore: Ignore) -> None:

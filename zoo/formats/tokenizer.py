@@ -38,12 +38,13 @@ def table_of(cls: type) -> Table:
     return Table(followed, {k: why for k, why in known.INERT.items() if k not in followed}, known.HELD)
 
 
-def read_tokenizer(folder: Path, ignore: Ignore, kind: str = "", *, dual: bool = False) -> Any:
+def read_tokenizer(folder: Path, ignore: Ignore, kind: str = "", *, dual: bool = False, pair: bool = False) -> Any:
     """transformers' tokenizer of a folder, or a `tokenizers.Tokenizer` where there is only tokenizer.json.
 
     Args:
         kind: the backbone's type, whose token types may not be what the tokenizer's are.
         dual: for a dual encoder, which is given ids alone, by transformers' tokenizer in any case.
+        pair: for a cross-encoder, which is given the types of the tokens of two texts too.
 
     Raises:
         UnreadSettingError: a setting that is not followed. MissingWeightsError: no tokenizer, or a damaged one.
@@ -54,7 +55,7 @@ def read_tokenizer(folder: Path, ignore: Ignore, kind: str = "", *, dual: bool =
     if core is not None and (folder / CONFIG).is_file():
         _mend_ends(tokenizer, core, settings, folder / CONFIG, ignore)
         if not dual:
-            _check_types(tokenizer, core, folder / CONFIG, ignore, kind)
+            _check_types(tokenizer, core, folder / CONFIG, ignore, kind, pair)
     return tokenizer
 
 
@@ -220,10 +221,10 @@ def _tokenizer_of(parts: dict[str, Any]) -> Any:
     return Tokenizer.from_str(json.dumps({"added_tokens": [], "model": model, **parts}))
 
 
-def _check_types(tokenizer: Any, core: Any, where: Path, ignore: Ignore, kind: str) -> None:
+def _check_types(tokenizer: Any, core: Any, where: Path, ignore: Ignore, kind: str, pair: bool) -> None:
     """Raises UnreadSettingError where a backbone would be told more of the tokens than which of them are real."""
     names = list(tokenizer.model_input_names)
     if "attention_mask" not in names:
         ignore.refuse(where, "model_input_names", names, "without attention_mask filler would be read as text")
-    elif "token_type_ids" in names and (kind in _NO_TYPES or any(core.encode("a").type_ids)):
+    elif not pair and "token_type_ids" in names and (kind in _NO_TYPES or any(core.encode("a").type_ids)):
         ignore.refuse(where, "model_input_names", names, "the zoo gives every token the type 0, as of one text alone")

@@ -95,6 +95,19 @@ def byte_tokenizer(
     return tokenizer
 
 
+def pair_tokenizer() -> Any:
+    """`byte_tokenizer` of two texts too, as BERT's: `[CLS] $A [SEP] $B [SEP]`, the second text with tokens of the type 1."""
+    from tokenizers import processors
+
+    tokenizer = byte_tokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
 def piece_tokenizer(specials: tuple[str, ...], around: str, *, spaced: bool) -> Any:
     """As `byte_tokenizer`, laid out like SentencePiece's: a space is "▁", what is in no vocabulary falls back to its bytes.
 

@@ -22,9 +22,10 @@ from zoo.formats.settings import Ignore
 from zoo.formats.vlm import VisionLanguage
 from zoo.loading import best_device
 from zoo.registry import LIKE, is_registered
-from zoo.reranking import registry
+from zoo.reranking import folders, registry
 from zoo.reranking.judge import Judge
 from zoo.reranking.parts import as_model
+from zoo.reranking.recognising import is_cross_encoder, refuse_embedder, settings_of
 from zoo.reranking.reranker import Reranker
 from zoo.reranking.saving import load_saved
 from zoo.reranking.spec import RerankerSpec
@@ -103,7 +104,8 @@ def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, ho
                 f'opened with like="{name}"'
             )
         model = _of_repository(spec.hub_id, revision or spec.revision, spec, how)
-        model.spec = replace(spec, revision=revision or spec.revision)
+        found = {"activation": model.spec.activation, "max_tokens": model.spec.max_tokens}
+        model.spec = replace(spec, revision=revision or spec.revision, **found)
         return model
     if isinstance(name, str) and name.startswith(_HUB):
         repo, _, pinned = name.removeprefix(_HUB).partition("@")
@@ -129,15 +131,23 @@ def _open(name: str | Path, known: RerankerSpec | None, revision: str | None, ho
 
 def _of_repository(repo: str, revision: str | None, known: RerankerSpec | None, how: _How) -> Reranker:
     layouts = VisionLanguage(), zoo_native.Saved()
-    folder = snapshot(
-        repo, revision, lambda names: sorted({file for layout in layouts for file in layout.files(names)})
-    )
+
+    def wanted(names: set[str]) -> list[str]:
+        return sorted({file for layout in layouts for file in layout.files(names)} | set(folders.files(names)))
+
+    folder = snapshot(repo, revision, wanted)
     return _of_folder(folder, known, how, name=repo, local=False)
 
 
 def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str, local: bool) -> Reranker:
-    """What a folder holds: a reranker that the zoo saved, or the checkpoint of a vision-language model."""
+    """What a folder holds: a reranker that the zoo saved, a cross-encoder, or the checkpoint of a model that is asked."""
     config = read_object(folder / "config.json")
+    if is_cross_encoder(config, settings_of(folder)):
+        if known is not None and known.judge is not None:
+            raise UnknownModelError(
+                f"{folder} is a cross-encoder, which is not asked like {known.name}; leave `like` out"
+            )
+        return folders.open_cross_encoder(folder, name=name, allow_pickle=how.allow_pickle, ignore=how.ignore)
     if config.get("model_type") == zoo_native.MODEL_TYPE and RERANKER in config:
         model = load_saved(folder)
         if known is not None and known.judge != model.spec.judge:
@@ -145,6 +155,7 @@ def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str
                 f"{folder} says itself how it is asked, and not like {known.name}; leave `like` out"
             )
         return model
+    refuse_embedder(folder, config)
     spec = known or _by_backbone(config, folder)
     modalities = frozenset({"text", *spec.judge.format.marks})
     # Settings of a registered reranker's own files that nothing reads are told; of all others they are refused.
@@ -156,7 +167,7 @@ def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str
         yes, no = (encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in (judge.yes, judge.no))
     rows = _vocabulary_rows(folder, config, encoder, [yes, no], how.allow_pickle)
     params = sum(weight.numel() for weight in encoder.parameters())
-    own = RerankerSpec(name, modalities, "other: of the checkpoint", judge, spec.max_tokens, params=params)
+    own = RerankerSpec(name, modalities, "other: of the checkpoint", spec.max_tokens, judge, params=params)
     return Judge(encoder, rows[0] - rows[1], own)
 
 
@@ -170,9 +181,11 @@ def _by_backbone(config: dict[str, Any], folder: Path) -> RerankerSpec:
         raise UnrecognisedCheckpointError(
             f"{folder} is a {kind!r}, which is asked in several ways; say like= one of {names}"
         )
-    known = sorted({registry.get_reranker_spec(name).judge.format.backbone for name in registry.list_rerankers()})
+    judges = [registry.get_reranker_spec(name).judge for name in registry.list_rerankers()]
+    known = sorted({judge.format.backbone for judge in judges if judge is not None})
     raise UnrecognisedCheckpointError(
-        f"{folder} is a {kind!r}, for which there is no reranker; known are {', '.join(known)}"
+        f"{folder} is a {kind!r} without a classifier, for which there is no reranker; asked in words are {', '.join(known)}. If it "
+        "is an embedder, zoo.load_model opens it"
     )
 
 
@@ -197,5 +210,5 @@ def _vocabulary_rows(
             return head[ids].float()
     raise MissingWeightsError(
         f"{folder} has no projection to the vocabulary (lm_head.weight of width {encoder.width}), so it is no reranker: an "
-        "embedder's repository often leaves it out"
+        "embedder's repository often leaves it out, and zoo.load_model opens that"
     )

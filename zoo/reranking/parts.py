@@ -56,3 +56,16 @@ def random_reranker(spec: RerankerSpec, config: dict[str, Any], processor: Any =
     encoder = encoder_of(spec, config, processor=processor)
     # Of the size of a difference of two tokens, so that scores are neither all 0.5 nor 0 and 1.
     return Judge(encoder, torch.randn(encoder.width) / encoder.width**0.5, spec)
+
+
+def cross_encoder(spec: RerankerSpec, config: dict[str, Any], tokenizer: Any = None) -> "Reranker":
+    """A cross-encoder with random weights; without a tokenizer it has its shape only.
+
+    Args:
+        config: of the backbone, `model_type` included.
+    """
+    from zoo.encoders.pair import PairText
+    from zoo.reranking.cross_encoder import Classifier, CrossEncoder
+
+    encoder = PairText(config, spec.max_tokens, tokenizer=tokenizer)
+    return CrossEncoder(encoder, Classifier(encoder.backbone.config), spec)

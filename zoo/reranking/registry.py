@@ -93,6 +93,8 @@ def for_backbone(model_type: object) -> list[RerankerSpec]:
     specs = [RERANKERS[name] for name in list_rerankers()]
     ways: list[RerankerSpec] = []
     for spec in specs:
+        if spec.judge is None:
+            continue
         if spec.judge.format.backbone == model_type and all(spec.judge != other.judge for other in ways):
             ways.append(spec)
     return ways
@@ -118,8 +120,7 @@ def build_reranker(name: str) -> "Reranker":
 
 def unpublishable(source: Any) -> str:
     """Why a reranker, one loaded, its name or its folder, is not published as embedders are; "" for what is none."""
-    from zoo.formats import read_object
-    from zoo.formats.checks.config_schema import RERANKER
+    from zoo.reranking.recognising import says_reranker
 
     spec = getattr(source, "spec", None)
     if isinstance(spec, RerankerSpec):
@@ -129,13 +130,12 @@ def unpublishable(source: Any) -> str:
     elif is_reranker(str(source)):
         name = str(source)
     else:
-        config = Path(source).expanduser() / "config.json"
-        if not config.is_file() or RERANKER not in read_object(config):
+        if not says_reranker(Path(source).expanduser()):
             return ""
         name = str(source)
     return (
-        f"{name} is a reranker, and the zoo publishes embedders: what it proves is their vectors, and the other libraries that "
-        "it writes for open no such judge. To share one, save_pretrained(folder), send that folder with `hf upload ORG/NAME "
+        f"{name} is a reranker, and the zoo publishes embedders: what it proves is their vectors, and a certificate "
+        "of scores there is not yet. To share one, save_pretrained(folder), send that folder with `hf upload ORG/NAME "
         'FOLDER`, and open it with zoo.load_reranker("hf:ORG/NAME")'
     )
 

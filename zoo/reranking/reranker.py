@@ -206,6 +206,8 @@ class Reranker(nn.Module):
     def save_pretrained(self, folder: str | Path, *, dtype: "torch.dtype | str | None" = None) -> Path:
         """Writes a folder that `zoo.load_reranker` opens; what was written is opened again and compared first.
 
+        A cross-encoder is written as transformers does, so that sentence-transformers' CrossEncoder opens the folder too.
+
         Args:
             dtype: floating-point type of the stored weights; by default as they are.
 

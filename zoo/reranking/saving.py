@@ -19,6 +19,8 @@ from zoo.formats.checks.safetensors_checks import check_numel, check_shapes, no_
 from zoo.formats.writing import EXACT, HALF, changed_weight, replace_folder, write_weights
 from zoo.formats.zoo_native import CONFIG, MODEL_TYPE, WEIGHTS, load_weights, share_weights
 from zoo.inputs.item import Item
+from zoo.reranking.cross_encoder import CrossEncoder
+from zoo.reranking.folders import save_cross_encoder
 from zoo.reranking.judge import Judge
 from zoo.reranking.parts import encoder_of
 from zoo.reranking.reranker import Reranker
@@ -40,6 +42,8 @@ _EXTRA = {"assets": Literal["tower0"]}
 
 def save_reranker(model: Reranker, folder: Path, dtype: "torch.dtype | None" = None) -> Path:
     """The work after `Reranker.save_pretrained`, which describes the arguments and errors."""
+    if isinstance(model, CrossEncoder):
+        return save_cross_encoder(model, folder, dtype)
     return replace_folder(
         folder,
         1,

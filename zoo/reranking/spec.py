@@ -103,12 +103,12 @@ CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("name", "license", "hub_id", "family"), text),
     **dict.fromkeys(("revision", "base", "paper"), optional(text)),
     **dict.fromkeys(("modalities", "languages"), texts),
-    "judge": _a_judge,
+    "judge": optional(_a_judge),
     "activation": one_of(*ACTIVATIONS),
     "max_tokens": whole(),
     "params": whole(0),
 }
-_NEEDED = ("name", "modalities", "license", "judge", "max_tokens")
+_NEEDED = ("name", "modalities", "license", "max_tokens")
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ class RerankerSpec:
         name: registered name, lower case with hyphens ("qwen3vl-reranker-2b").
         modalities: what a query or a document may hold.
         license: SPDX or Hub identifier in lower case, or "other: <name>".
-        judge: how it is asked about a pair.
         max_tokens: of a query and a document together, with all words around them.
+        judge: how it is asked about a pair; None of a cross-encoder, which reads the two texts as its tokenizer puts them in a row.
         hub_id: "org/name" on the Hugging Face Hub, "" where no weights are published.
         revision: full commit to load, None for the newest.
         base: the checkpoint it starts from. paper: "arxiv:<id>".
@@ -136,8 +136,8 @@ class RerankerSpec:
     name: str
     modalities: frozenset[Modality]
     license: str
-    judge: RerankerFormat
     max_tokens: int
+    judge: RerankerFormat | None = None
     hub_id: str = ""
     revision: str | None = None
     base: str | None = None
@@ -169,7 +169,7 @@ class RerankerSpec:
         """Plain lists and dictionaries, ready for JSON."""
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
         lists = {"modalities": sorted(self.modalities), "languages": list(self.languages)}
-        return {**facts, **lists, "judge": self.judge.to_dict()}
+        return {**facts, **lists, "judge": self.judge.to_dict() if self.judge is not None else None}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:

@@ -405,8 +405,8 @@ INERT_OF = {
 # Heads that make a checkpoint something else than an embedder, and what to do with it.
 _LABELS = "it gives classes, not vectors; open it with transformers' pipeline"
 HEADS = {
-    "ForSequenceClassification": "it is a reranker or a classifier: open it with sentence-transformers' CrossEncoder, or give its "
-    "name to `zoo mine --reranker`",
+    "ForSequenceClassification": "it is a reranker or a classifier, which gives scores and no vectors; zoo.load_reranker opens a "
+    "reranker",
     "ForTokenClassification": _LABELS,
     "ForQuestionAnswering": _LABELS,
     "ForMultipleChoice": _LABELS,

@@ -30,10 +30,26 @@ def front_matter(spec: RerankerSpec, kept: Mapping[str, Any]) -> str:
         library_name="embedding-zoo",
         pipeline_tag="text-ranking",
         base_model=base if HUB_ID.fullmatch(base) else None,
-        tags=["embedding-zoo", "reranker", "multimodal-reranker", *([spec.paper] if spec.paper else [])],
+        tags=["embedding-zoo", *_kinds(spec), *([spec.paper] if spec.paper else [])],
         **{key: value for key, value in kept.items() if key not in WRITTEN},
     )
     return f"---\n{data.to_yaml(original_order=list(WRITTEN))}\n---"
+
+
+def _kinds(spec: RerankerSpec) -> list[str]:
+    if spec.judge is None:
+        return ["reranker", "cross-encoder"]
+    return ["reranker"] if spec.modalities == {"text"} else ["reranker", "multimodal-reranker"]
+
+
+def gives(spec: RerankerSpec) -> str:
+    """What a score is, in words."""
+    if spec.judge is not None:
+        answers = f"`{spec.judge.yes}` against `{spec.judge.no}`" if spec.judge.no else f"`{spec.judge.yes}`"
+        if spec.activation == "sigmoid":
+            return f"probability of {answers} as the next word"
+        return f"logit of {answers} as the next word, below and above 0"
+    return "sigmoid of a logit, 0 to 1" if spec.activation == "sigmoid" else "a logit, below and above 0"
 
 
 def fact_rows(spec: RerankerSpec) -> dict[str, str]:
@@ -49,13 +65,19 @@ def fact_rows(spec: RerankerSpec) -> dict[str, str]:
         "revision": f"`{spec.revision}`" if spec.revision else "",
         "starts from": spec.base or "",
         "family": f"`zoo/rerankers/{spec.family}.py`" if spec.family else "",
-        "score": f"probability of `{spec.judge.yes}` against `{spec.judge.no}` as the next word",
+        "score": gives(spec),
     }
     return {row: value for row, value in facts.items() if value}
 
 
 def how_it_reads(spec: RerankerSpec) -> dict[str, str]:
     """What → in words, in order."""
+    if spec.judge is None:
+        return {
+            "pair": "query and document in one row, as its tokenizer puts two texts: `[CLS] query [SEP] document [SEP]`",
+            "too long": "the longer of the two texts is truncated first",
+            "instruction": "none; one is refused",
+        }
     rows = {row: words for row, words in reading_rows(as_model(spec)).items() if row in _ROWS}
     where = {"prompt": "stands by itself in the prompt", "query": "stands before the text of the query"}[
         spec.judge.asked
@@ -68,7 +90,7 @@ def how_it_reads(spec: RerankerSpec) -> dict[str, str]:
 
 
 def sequence(spec: RerankerSpec) -> str:
-    """What the model is given for a query and a document of text, in quotation marks, line breaks as \\n."""
+    """What a judge is given for a query and a document of text, in quotation marks, line breaks as \\n."""
     from zoo.encoders.sequence.template import Prompt
 
     judge = spec.judge
@@ -82,9 +104,9 @@ def summary(spec: RerankerSpec) -> str:
     """One sentence on what goes in and what comes out."""
     media = {"text": "texts", "image": "images", "video": "videos"}
     *others, last = [media[kind] for kind in ("text", "image", "video") if kind in spec.modalities]
-    what = (
-        f"Reranker: reads a query and a document, of {', '.join(others)} and {last}, together, and scores from 0 to 1"
-    )
+    kinds = f"{', '.join(others)} and {last}" if others else last
+    scale = " from 0 to 1" if spec.activation == "sigmoid" else ""
+    what = f"Reranker: reads a query and a document, of {kinds}, together, and scores{scale}"
     if spec.hub_id:
         return f"{what} how well the one answers the other."
     if spec.name.endswith("-test"):
@@ -104,9 +126,11 @@ def opened(spec: RerankerSpec) -> str:
 def usage(spec: RerankerSpec) -> str:
     """The shortest program that ranks with this reranker."""
     call = opened(spec)
+    first = "from pathlib import Path\n\n" if "image" in spec.modalities else ""
+    other = 'Path("photo.jpg")' if first else '"a red car"'
     return (
-        f"from pathlib import Path\n\nfrom zoo import {call.partition('(')[0]}\n\nreranker = {call}\n"
-        'for index, score in reranker.rerank("a red bicycle", ["a bicycle in the rain", Path("photo.jpg")]):\n'
+        f"{first}from zoo import {call.partition('(')[0]}\n\nreranker = {call}\n"
+        f'for index, score in reranker.rerank("a red bicycle", ["a bicycle in the rain", {other}]):\n'
         "    print(index, score)"
     )
 
@@ -127,8 +151,10 @@ def render_reranker(spec: RerankerSpec, old: str, results: Iterable[Result] = ()
         table,
         training_data(spec.hub_id),
         f"## Use\n\n```python\n{usage(spec)}\n```",
-        f"## How it reads\n\n{reads}\n\nWhat it is given for texts, to the letter:\n\n- `{sequence(spec)}`",
+        f"## How it reads\n\n{reads}",
     ]
+    if spec.judge is not None:
+        parts[-1] += f"\n\nWhat it is given for texts, to the letter:\n\n- `{sequence(spec)}`"
     body = fill(body, "facts", "\n\n".join(part for part in parts if part), _BY)
     body = fill(body, "measured", figures(results), _BY_RESULTS.format(name=spec.name))
     return f"{front_matter(spec, kept)}\n{body}"
