@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import zoo
 from tests.hub import LoopbackHub
 from tests.reference.base import TEXTS
 from tests.reference.jina import PROMPTS_V3, V5_TASKS, Embed, reread, write_v3, write_v5
-from zoo import registry
+from tests.reference.tiny import Tiny
 from zoo.errors import MissingWeightsError, PromptError, UnreadSettingError, UnrecognisedCheckpointError
 
 BOUND, TELLS = 1e-5, 1e-3
@@ -42,30 +42,14 @@ def by_name(
     client_hub: LoopbackHub, written: dict[str, tuple[Path, Embed]], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], zoo.Embedder]:
     """A registered model by all of its facts but the sizes, from a hub that has its repository's files."""
-    from dataclasses import replace
-
-    zoo.list_models()
-    monkeypatch.setattr(registry.MODELS, "_found", dict(registry.MODELS._found))
+    tiny = Tiny(client_hub, monkeypatch)
 
     def load(name: str) -> zoo.Embedder:
-        spec = zoo.get_spec(name)
-        folder = next(folder for of, (folder, _) in written.items() if spec.hub_id.endswith(of))
-        client_hub.add(folder, spec.hub_id)
-        tiny = zoo.get_spec("jina-v3-test")
-        facts = {"name": f"{name}-tiny", "dim": 32, "dims": (32, 16), "params": 0, "revision": None}
-        build = (
-            (lambda spec: zoo.build_model("jina-v3-test"))
-            if name == V3
-            else lambda spec: _parts(replace(tiny, name=spec.name), last=spec.hub_id.count("v5") > 0)
-        )
-        zoo.register_model(**{**spec.to_dict(), **facts})(build)
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            model = zoo.load_model(f"{name}-tiny", device="cpu")
-        assert f"the weights of {name}-tiny are for non-commercial use (cc-by-nc-4.0)" in {
-            str(one.message) for one in said
-        }
-        return model
+        hub_id = zoo.get_spec(name).hub_id
+        folder = next(folder for of, (folder, _) in written.items() if hub_id.endswith(of))
+        if name == V3:
+            return tiny.load(name, folder, lambda spec: zoo.build_model("jina-v3-test"))
+        return tiny.load(name, folder, lambda spec: _parts(spec, last="v5" in hub_id))
 
     return load
 
@@ -74,7 +58,8 @@ def _parts(spec: zoo.ModelSpec, *, last: bool) -> zoo.Embedder:
     from zoo.models.parts import LastToken, Mean
     from zoo.models.text import bert, text_embedder
 
-    return text_embedder(spec, bert(layers=1, width=32, heads=4, vocab=260), LastToken() if last else Mean())
+    small = replace(spec, max_tokens=130)
+    return text_embedder(small, bert(layers=1, width=32, heads=4, vocab=260), LastToken() if last else Mean())
 
 
 def furthest(a: torch.Tensor, b: torch.Tensor) -> float:

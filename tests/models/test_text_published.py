@@ -75,6 +75,7 @@ FEW -= {
     "gte-large-en-v1.5",
     "bge-small-en",
     "bge-m3-unsupervised",
+    "snowflake-arctic-embed-m-v1.5",
 }
 
 

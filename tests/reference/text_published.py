@@ -225,6 +225,7 @@ E5_MISTRAL = {
     "summarization_query": "Instruct: Given a news summary, retrieve other semantically similar summaries\nQuery: ",
     "bitext_query": "Instruct: Retrieve parallel sentences.\nQuery: ",
 }
+ARCTIC = {"query": "Represent this sentence for searching relevant passages: "}
 CASES = {
     case.name: case
     for case in (
@@ -495,6 +496,8 @@ CASES = {
                 ("bge-small-en", "cls_token", _cls, {}),
                 ("bge-base-zh-v1.5", "cls_token", _cls, {}),
                 ("mxbai-embed-large-v1", "cls_token", _cls, {"normalize": False}),
+                ("snowflake-arctic-embed-m", "cls_token", _cls, {"prompts": ARCTIC}),
+                ("snowflake-arctic-embed-m-v1.5", "cls_token", _cls, {"prompts": ARCTIC}),
                 ("labse", "cls_token", _labse, {"dense": ("2_Dense",)}),
             )
         ),

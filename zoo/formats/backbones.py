@@ -71,6 +71,8 @@ def read_config(
     kind = settings["model_type"]
     check_text(settings, where, ignore, attention)
     settings = read(settings, table_of(kind), where, ignore)
+    if (longer := known.LONGER.get(kind)) and all(type(settings.get(name)) is int for name in longer):
+        settings[longer[1]] = max(settings[name] for name in longer)
     old = known.OLD_NAMES.get(kind, {})
     settings = {old.get(key, key): value for key, value in settings.items() if old.get(key) not in settings}
     settings = stretched(settings, where, ignore)

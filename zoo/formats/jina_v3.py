@@ -5,7 +5,6 @@ layers (modeling_lora.py of jinaai/xlm-roberta-flash-implementation); the files 
 that code, are not read.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from zoo.formats import TOKENIZER_FILES, read_object, weight_files
 from zoo.formats.backbones import read_config
 from zoo.formats.checks.probing import check_states
 from zoo.formats.checks.safetensors_checks import check_size, no_parameters
+from zoo.formats.filling import fill, renamed
 from zoo.formats.known import jina as known
 from zoo.formats.known import sentence_transformers as sentence
 from zoo.formats.layout import Layout, Opening, register_layout
@@ -46,7 +46,6 @@ NAMES = {
     r"\.parametrizations\.weight\.original$": ".weight",
     r"\.parametrizations\.weight\.0\.": ".",
 }
-_WHOLE, _PARTS = ".Wqkv.", (".q_proj.", ".k_proj.", ".v_proj.")
 _UNREAD = ("pooler.",)  # the layer after the first token
 
 
@@ -175,7 +174,9 @@ def _fill(
     """
     import torch
 
-    found = {name: tensor.to(opening.dtype or torch.float32) for name, tensor in _renamed(tensors).items()}
+    found = {
+        name: tensor.to(opening.dtype or torch.float32) for name, tensor in renamed(tensors, NAMES, _UNREAD).items()
+    }
     rows = list(adapters.prompts)
     kept = [rows.index(task)] if task else [i for i, prompt in enumerate(adapters.prompts.values()) if prompt]
     for name in [name for name in found if name.endswith(".lora_A")]:
@@ -194,32 +195,4 @@ def _fill(
             if sides[0].shape[-1] != sides[1].shape[0] or (len(sides[0]), sides[1].shape[1]) != tuple(weight.shape):
                 raise MissingWeightsError(f"{folder}: the adapters of {layer} do not fit its weight")
             found[f"{layer}.weight"] = torch.addmm(weight.float(), *sides, alpha=adapters.scale).to(weight.dtype)
-    wanted = {name: tuple(tensor.shape) for name, tensor in encoder.backbone.state_dict().items()}
-    there = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    if wrong := sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name)):
-        first = wrong[0]
-        raise MissingWeightsError(
-            f"{folder}: {len(wrong)} tensors are not as config.json says; {first[:80]} should have the shape {wanted.get(first)} and "
-            f"has {there.get(first)}: fetch the files again"
-        )
-    encoder.backbone.load_state_dict(found, strict=True, assign=True)
-    encoder.requires_grad_(True)
-
-
-def _renamed(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """The tensors by our names; of queries, keys and values in one matrix each apart."""
-    found: dict[str, Tensor] = {}
-    for old, tensor in tensors.items():
-        name = old
-        for pattern, ours in NAMES.items():
-            name = re.sub(pattern, ours, name)
-        if name.startswith(_UNREAD) or name.endswith("inv_freq"):
-            continue
-        if _WHOLE not in name:
-            found[name] = tensor
-            continue
-        axis = 1 if name.endswith(".lora_B") else 0
-        shared = name.endswith(".lora_A") or tensor.ndim <= axis
-        thirds = [tensor] * 3 if shared else tensor.chunk(3, axis)
-        found |= {name.replace(_WHOLE, part): third for part, third in zip(_PARTS, thirds, strict=False)}
-    return found
+    fill(encoder.backbone, found, folder)

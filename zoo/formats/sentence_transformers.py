@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from zoo.embedder import Embedder
     from zoo.encoders.base import Encoder
+    from zoo.encoders.text import TransformersText
 
 MODULES, SETTINGS, FIRST = known.MODULES_FILE, known.SETTINGS_FILE, known.FIRST
 TABLES = {
@@ -67,6 +68,7 @@ class SentenceTransformers(Layout):
     looked_for = LOOKED_FOR
     told = frozenset({"attention", "similarity", "sequence"})
     drops_towers = True
+    read_text: Callable[..., "TransformersText"] = staticmethod(load_text)  # what reads the backbone of a first module
 
     def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
         """Whether sentence-transformers wrote these files."""
@@ -131,11 +133,12 @@ class SentenceTransformers(Layout):
         encoder = (
             _static(path, opening.allow_pickle, opening.ignore)
             if kind == "StaticEmbedding"
-            else _transformer(path, folder, opening)
+            else _transformer(path, folder, opening, self.read_text)
         )
         if opening.like is not None and opening.like.format is None and hasattr(encoder, "pool_prompt"):
             encoder.pool_prompt = opening.like.pool_prompt  # where the pooling's own settings do not say it
         pooler, head, dim = _after(modules[1:], encoder, folder, opening.allow_pickle, similarity, opening.ignore)
+        pooler = _refined(pooler, opening)
         outputs = read_outputs(folder, encoder, path, opening.allow_pickle) if kind == "Transformer" else {}
         facts = {"similarity": similarity, "attention": opening.attention, "outputs": tuple(outputs), **prompts}
         model = Embedder(text_spec(opening.name, encoder, dim, **facts), [Tower(encoder, pooler, head, outputs)])
@@ -265,13 +268,13 @@ def _first(path: Path, table: Table, ignore: Ignore) -> dict[str, Any]:
     return _read(file, table, ignore) if file else {}
 
 
-def _transformer(path: Path, root: Path, opening: Opening) -> "Encoder":
+def _transformer(path: Path, root: Path, opening: Opening, read_text: Callable[..., "TransformersText"]) -> "Encoder":
     settings = _first(path, known.TRANSFORMER, opening.ignore)
     limit = settings.get("max_seq_length")
     if limit is not None and not (isinstance(limit, int) and 0 < limit < 1 << 62):
         raise UnrecognisedCheckpointError(f"{path}: max_seq_length is {limit!r}, not a number of tokens")
     tokenizer = root if settings.get("tokenizer_name_or_path") else path
-    encoder = load_text(
+    encoder = read_text(
         path,
         allow_pickle=opening.allow_pickle,
         trust_remote_code=opening.trust_remote_code,
@@ -388,6 +391,15 @@ def _fill(layer: "nn.Module", tensors: dict[str, "Tensor"], folder: Path) -> Non
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise MissingWeightsError(f"the weights of a layer in {folder} do not fit: {reason}") from error
+
+
+def _refined(pooler: "nn.Module", opening: Opening) -> "nn.Module":
+    """The pooler of the registered model where it goes on from the one that the files name, which is all that they can say."""
+    from zoo import pooling
+
+    like = opening.like
+    named = getattr(pooling, like.pooling, None) if like is not None and like.format is None and like.pooling else None
+    return named() if named is not None and issubclass(named, type(pooler)) else pooler
 
 
 def _pooler(settings: dict[str, Any], width: int, path: Path) -> tuple["nn.Module", int]:

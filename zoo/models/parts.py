@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.encoders.ast import AstAudio
     from zoo.encoders.bert import BertText
     from zoo.encoders.clap import ClapAudio
+    from zoo.encoders.experts import ExpertsText
     from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
     from zoo.encoders.frames import FramesVideo
     from zoo.encoders.image import TimmImage, timm_image
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from zoo.encoders.whisper import WhisperAudio
     from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
     from zoo.outputs import LexicalWeights, TokenVectors
-    from zoo.pooling import Cls, EveryToken, LastToken, Mean, WeightedMean
+    from zoo.pooling import Cls, EveryToken, LastToken, Mean, NormedMean, WeightedMean
     from zoo.pooling.latent_attention import LatentAttention
 else:
 
@@ -45,6 +46,7 @@ else:
         from zoo.encoders.ast import AstAudio
         from zoo.encoders.bert import BertText
         from zoo.encoders.clap import ClapAudio
+        from zoo.encoders.experts import ExpertsText
         from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
         from zoo.encoders.frames import FramesVideo
         from zoo.encoders.image import TimmImage, timm_image
@@ -62,7 +64,7 @@ else:
         from zoo.encoders.whisper import WhisperAudio
         from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
         from zoo.outputs import LexicalWeights, TokenVectors
-        from zoo.pooling import Cls, EveryToken, LastToken, Mean, WeightedMean
+        from zoo.pooling import Cls, EveryToken, LastToken, Mean, NormedMean, WeightedMean
         from zoo.pooling.latent_attention import LatentAttention
 
         return locals()
@@ -84,11 +86,11 @@ else:
     TimmImage, timm_image = _Part("TimmImage"), _Part("timm_image")
     OpenClipImage, OpenClipText = _Part("OpenClipImage"), _Part("OpenClipText")
     segmented, sequence = _Part("segmented"), _Part("sequence")
-    AdaptedText, StaticText = _Part("AdaptedText"), _Part("StaticText")
+    AdaptedText, ExpertsText, StaticText = _Part("AdaptedText"), _Part("ExpertsText"), _Part("StaticText")
     AroundText, BertText, TransformersText = _Part("AroundText"), _Part("BertText"), _Part("TransformersText")
     LatentAttention, NvEmbedText = _Part("LatentAttention"), _Part("NvEmbedText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
     LexicalWeights, TokenVectors = _Part("LexicalWeights"), _Part("TokenVectors")
     DenseStack, Mlp, Named = _Part("DenseStack"), _Part("Mlp"), _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")
-    WeightedMean = _Part("WeightedMean")
+    NormedMean, WeightedMean = _Part("NormedMean"), _Part("WeightedMean")

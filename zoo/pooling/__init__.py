@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.inputs.item import Tokens
 
@@ -22,6 +23,17 @@ class Mean(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         weights = tokens.mask.to(tokens.states.dtype)[:, :, None]  # (B, T, 1)
         return (tokens.states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+class NormedMean(Mean):
+    """Mean over real tokens, its columns then shifted and scaled to mean 0 and variance 1, without weights.
+
+    As nomic-embed-text-v1.5 has it, before a Matryoshka cut (Nussbaum et al., 2024, arxiv:2402.01613).
+    """
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        mean = super().forward(tokens)
+        return F.layer_norm(mean, mean.shape[-1:])
 
 
 class WeightedMean(nn.Module):

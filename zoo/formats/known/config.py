@@ -80,6 +80,8 @@ OLD_NAMES = {
 OLD_TYPES = {"new": "gte"}
 # What such a repository means where it does not say it, and transformers' class would take another value: NewConfig's own.
 OLD_DEFAULTS = {"new": {"max_position_embeddings": 2048, "rope_theta": 1e4, "vocab_size": 30528}}
+# Old names of a number of positions that counts beside the new one: of both the larger, since these backbones turn any position.
+LONGER = {"nomic_bert": ("n_positions", "max_position_embeddings")}
 
 # Authors' classes (auto_map.AutoModel) whose vectors transformers' own class of that type gives too.
 SAME_CODE = {
@@ -326,7 +328,7 @@ ENCODERS_HELD = {
 DECODERS_INERT = {"is_decoder": "these backbones are decoders, whatever it says; is_causal says what a token sees"}
 _PARTS = "transformers' class has its parts one after the other"
 _NO_BIAS = "transformers' class has no such bias"
-_EXPERTS = "transformers has no class for its experts"
+_EXPERTS = "transformers has no class for its experts; the zoo reads them where modules.json of sentence-transformers lies beside"
 WHOLE_HEADS = Only((None, 1, 1.0), "transformers' class turns whole heads")
 PARTIAL = ("gpt_neox", "phi3")  # classes that turn a part of a head
 HELD_OF = {
