@@ -66,7 +66,9 @@ def load_experts(
 
     where = folder / "config.json"
     if around:
-        raise UnrecognisedCheckpointError(f"{where}: a backbone with experts has no tokens around a text's; open it without like")
+        raise UnrecognisedCheckpointError(
+            f"{where}: a backbone with experts has no tokens around a text's; open it without like"
+        )
     config = folder_config(folder, allow_pickle)
     check_heads(config, where, ignore)
     config = read(config, known.MOE, where, ignore)
