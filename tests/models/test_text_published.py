@@ -15,6 +15,7 @@ from tests.every import every, standing_for
 from tests.hub import LoopbackHub
 from tests.reference.base import TEXTS, stir
 from tests.reference.gte import CASES as GTE
+from tests.reference.gte import weights
 from tests.reference.text_published import CASES, by_sentence_transformers, reference, write
 from tests.reference.text_published_more import CASES as MORE
 from zoo import registry
@@ -181,6 +182,22 @@ def test_instructor_reads_its_instruction_and_leaves_it_out_of_the_mean(
     assert zoo.load_model(folder("instructor-large")).spec.pool_prompt  # as nothing in its files says otherwise
     with pytest.raises(TooManyTokensError, match="the prompt alone has"):
         model.encode("a cat", prompt="a harbour " * 100)
+
+
+def test_gte_multilingual_weighs_tokens_too(
+    by_name: Callable[[str], zoo.Embedder], folder: Folder, tmp_path: Path
+) -> None:
+    """By its layer in the backbone's own file; one and many, saved and opened again."""
+    model, texts = by_name("gte-multilingual-base"), list(TEXTS)
+    with torch.inference_mode():
+        expected = weights(folder("gte-multilingual-base"), texts)
+    assert expected[expected > 0].std() > TELLS
+    assert furthest(model.encode_sparse(texts).to_dense(), expected) < BOUND
+    assert furthest(model.encode_sparse(texts, batch_size=3).to_dense(), expected) < BOUND
+    assert furthest(model.encode_sparse(texts[3]).to_dense(), expected[3]) < BOUND
+    model.save_pretrained(tmp_path / "saved")
+    again = zoo.load_model(tmp_path / "saved", device="cpu")
+    assert torch.equal(again.encode_sparse(texts[:3]).to_dense(), model.encode_sparse(texts[:3]).to_dense())
 
 
 @pytest.mark.parametrize("name", ["qwen3-embedding-0.6b", "e5-mistral-7b-instruct", "gte-qwen2-1.5b-instruct"])

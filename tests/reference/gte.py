@@ -58,7 +58,7 @@ def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def tokens(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """As gte-multilingual-base: inside a model that also weighs tokens for sparse search."""
     inside = {f"new.{name}": value for name, value in published(state).items()}
-    return inside | {"classifier.weight": torch.randn(1, 32), "classifier.bias": torch.randn(1)}
+    return inside | {"classifier.weight": torch.randn(1, 32) / 8, "classifier.bias": torch.randn(1) / 8}
 
 
 def frequencies(config: dict[str, Any]) -> Tensor:
@@ -116,10 +116,33 @@ def first(folder: Path, texts: Sequence[str]) -> Tensor:
     return torch.stack([one[0] for one in _each(folder, texts)])
 
 
+def weights(folder: Path, texts: Sequence[str]) -> Tensor:
+    """GTEEmbedding of gte-multilingual-base (scripts/gte_embedding.py): how much each token counts, (n, vocab).
+
+    By the token itself; the script has one weight for all tokens that are written alike.
+    """
+    layer = load_file(folder / "model.safetensors")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(LIMIT)
+    found = torch.zeros(len(texts), len(layer["new.embeddings.word_embeddings.weight"]))
+    for row, text in zip(found, texts, strict=True):
+        ids = tokenizer.encode(text).ids
+        logits = states(folder, ids) @ layer["classifier.weight"][0] + layer["classifier.bias"]
+        for token, weight in zip(ids, logits.tolist(), strict=True):
+            if token not in (0, 1, 2, 3):  # <s>, <pad>, </s>, <unk>
+                row[token] = max(row[token].item(), weight)
+    return found
+
+
 def _stella(folder: Path, texts: Sequence[str]) -> Tensor:
     dense = load_file(folder / "2_Dense_1024" / "model.safetensors")
     pooled = torch.stack([one.mean(0) for one in _each(folder, texts)])
     return F.linear(pooled, dense["linear.weight"], dense["linear.bias"])
+
+
+def _arctic_parts(spec: zoo.ModelSpec) -> zoo.Embedder:
+    encoder = zoo.build_model("gte-test").towers[0].encoder
+    return text_embedder(spec, encoder.settings, Cls(), tokenizer=encoder.tokenize.tokenizer)
 
 
 def _english(spec: zoo.ModelSpec, types: int, pooler: Any, head: Any = None) -> zoo.Embedder:
@@ -239,7 +262,14 @@ CASES = {
             **{**_SAME, "plain": _stella},
         ),
         Published(
-            "snowflake-arctic-embed-m-v2.0", "gte-test", _ARCTIC, "cls_token", _XLMR, {"query": "query: "}, **_SAME
+            "snowflake-arctic-embed-m-v2.0",
+            "gte-test",
+            _ARCTIC,
+            "cls_token",
+            _XLMR,
+            {"query": "query: "},
+            build=_arctic_parts,
+            **_SAME,
         ),
     )
 }

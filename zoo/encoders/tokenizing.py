@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.encoders._logging import quiet
 from zoo.encoders.base import Cut
 from zoo.encoders.places import check_tokenizer_files
 from zoo.encoders.rust import MAX_CHARACTERS, Core, naming, opening
@@ -306,7 +307,8 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
             return held(Tokenizer.from_file(str(folder / "tokenizer.json")), folder)
         from transformers import AutoTokenizer  # which takes a second to import
 
-        return held(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), folder)
+        with quiet():  # it looks at config.json too, and warns of types that transformers has under another name
+            return held(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), folder)
 
 
 def held(tokenizer: Any, folder: Path) -> Any:

@@ -1,7 +1,7 @@
 """BGE-M3's output heads, as FlagEmbedding writes them beside sentence-transformers' modules: a linear layer each, in a file of its own.
 
 `sparse_linear` weighs tokens, `colbert_linear` makes a vector of each (see `zoo.outputs`). FlagEmbedding has them as `.pt`, the pickle
-of a state_dict; the zoo writes `.safetensors`, and reads either.
+of a state_dict; the zoo writes `.safetensors`, and reads either. GTE's layer that weighs tokens is in the file of its backbone.
 """
 
 import json
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import MissingWeightsError, UnsafeCheckpointError
 from zoo.files import save_tensors
+from zoo.formats import read_object
 from zoo.formats.checks.folder import check_folder
-from zoo.formats.tensors import read_pickle, read_safetensors
+from zoo.formats.tensors import read_beginning, read_pickle, read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 STEMS = {"sparse": "sparse_linear", "tokens": "colbert_linear"}
 _SPECIAL = ("cls_token", "eos_token", "pad_token", "unk_token")  # FlagEmbedding 1.4.2, M3Embedder.encode_single_device
 _DROPPED = "dropped"  # in the metadata of a safetensors file: the ids that never count, as JSON
+# What config.json names where the backbone's file holds a layer that weighs tokens, as that of Alibaba-NLP/gte-multilingual-base.
+_WEIGHS, _LAYER = {"NewModel", "NewForTokenClassification"}, "classifier."
 _SPARE = 1 << 20  # bytes of such a file beside its weights
 
 
@@ -48,7 +51,7 @@ def read_outputs(folder: Path, encoder: "TransformersText", assets: Path, allow_
     """The output heads of a folder, {} where it has none.
 
     Args:
-        assets: folder of the tokenizer, whose special tokens have no lexical weight.
+        assets: folder of the backbone and its tokenizer, whose special tokens have no lexical weight.
 
     Raises:
         UnsafeCheckpointError: a pickle that is not allowed, or that holds more than tensors. MissingWeightsError: one that does not
@@ -58,19 +61,30 @@ def read_outputs(folder: Path, encoder: "TransformersText", assets: Path, allow_
 
     names = {path.name for path in folder.iterdir()}
     check_pickles(names, str(folder), allow_pickle)
+    layers = {
+        output: (folder / name, _read(folder / name, encoder.width)) for output, name in output_files(names).items()
+    }
+    if "sparse" not in layers and (inside := _inside(assets, allow_pickle)):
+        layers["sparse"] = (assets, _checked(inside, assets, encoder.width))
     heads: dict[str, nn.Module] = {}
-    for output, name in output_files(names).items():
-        tensors = _read(folder / name, encoder.width)
+    for output, (where, tensors) in layers.items():
         rows = len(tensors["bias"])
         if output == "tokens":
             heads[output] = TokenVectors(encoder.width, rows)
         elif rows == 1:
             vocab = encoder.backbone.config.vocab_size
-            heads[output] = LexicalWeights(encoder.width, vocab, _dropped(folder / name, assets, vocab))
+            heads[output] = LexicalWeights(encoder.width, vocab, _dropped(where, assets, vocab))
         else:
-            raise MissingWeightsError(f"{folder / name} gives {rows} numbers a token; a lexical weight is one")
+            raise MissingWeightsError(f"{where} gives {rows} numbers a token; a lexical weight is one")
         heads[output].project.load_state_dict(tensors)
     return heads
+
+
+def _inside(folder: Path, allow_pickle: bool) -> "dict[str, Tensor]":
+    """The layer that weighs tokens in the file of a backbone; {} where its config.json names none."""
+    named = read_object(folder / "config.json").get("architectures")
+    weighs = isinstance(named, list) and set(map(str, named)) >= _WEIGHS
+    return read_beginning(folder, _LAYER, allow_pickle) if weighs else {}
 
 
 def _read(path: Path, width: int) -> "dict[str, Tensor]":
@@ -81,7 +95,10 @@ def _read(path: Path, width: int) -> "dict[str, Tensor]":
         raise MissingWeightsError(
             f"{path} has {path.stat().st_size:,} bytes; a layer on states of {width} has {most:,} at most"
         )
-    tensors = read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
+    return _checked(read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path), path, width)
+
+
+def _checked(tensors: "dict[str, Tensor]", path: Path, width: int) -> "dict[str, Tensor]":
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     rows = (shapes.get("bias") or (0,))[0]
     if not 0 < rows <= width or shapes != {"weight": (rows, width), "bias": (rows,)}:

@@ -1,7 +1,7 @@
 """Alibaba's GTE encoders of long texts (mGTE, Zhang et al., 2024, arxiv:2407.19669), and what others trained from them.
 
 A BERT with turned positions and a gated feed-forward part. The code beside the weights, Alibaba-NLP/new-impl, came before transformers'
-class, which computes the same: the zoo takes the class. Arctic m v2.0 (arxiv:2412.04506) began as gte-multilingual-base, Stella 400M
+class, which computes the same: the zoo takes the class. gte-multilingual-base also weighs each token, for sparse search. Arctic m v2.0 (arxiv:2412.04506) began as gte-multilingual-base, Stella 400M
 (arxiv:2412.19048) as gte-large-en-v1.5.
 """
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from zoo.encoders.ntk import ntk_positions
 from zoo.models.gte_qwen2 import STELLA, stella_head
-from zoo.models.parts import Cls, Embedder, Mean
+from zoo.models.parts import Cls, Embedder, Identity, LexicalWeights, Mean, Tower, TransformersText
 from zoo.models.text import ENGLISH, TEXT, Backbone, byte_tokenizer, text_embedder
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 
 GTE: Facts = {"license": "apache-2.0", "paper": "arxiv:2407.19669"}
 MANY: Facts = {**TEXT, "languages": ("multilingual",)}
+SPECIAL = (0, 1, 2, 3)  # <s>, <pad>, </s> and <unk> of XLM-RoBERTa's vocabulary, which have no lexical weight
 
 
 def gte(
@@ -39,6 +40,12 @@ def gte(
     }
 
 
+def _weighing(spec: ModelSpec, config: dict[str, Any], **options: Any) -> Embedder:
+    """A tower that also weighs each token, for sparse search."""
+    outputs = {"sparse": LexicalWeights(config["hidden_size"], config["vocab_size"], list(SPECIAL))}
+    return Embedder(spec, [Tower(TransformersText(config, spec.max_tokens, **options), Cls(), Identity(), outputs)])
+
+
 _BASE = {"layers": 12, "width": 768, "heads": 12}
 MULTILINGUAL = Backbone(gte(**_BASE, vocab=250_048, types=1, theta=20_000.0, ntk=8.0), 305_368_320)
 ARCTIC = Backbone(gte(**_BASE, vocab=250_048, types=1, theta=160_000.0), 305_368_320)
@@ -51,12 +58,13 @@ LARGE_EN = Backbone(
 
 @register_model(
     hub_id="Alibaba-NLP/gte-multilingual-base",
-    revision="ca1791e0bcc104f6db161f27de1340241b13c5a4",
+    revision="9bbca17d9273fd0d03d5725c7a4b0f6b45142062",
     dims=(768, 512, 256, 128),
-    **{**MANY, **GTE, **MULTILINGUAL.facts},
+    outputs=("sparse",),
+    **{**MANY, **GTE, **MULTILINGUAL.facts, "params": 305_369_089},
 )
 def gte_multilingual_base(spec: ModelSpec) -> Embedder:
-    return text_embedder(spec, MULTILINGUAL.config, Cls())
+    return _weighing(spec, MULTILINGUAL.config)
 
 
 @register_model(
@@ -99,9 +107,11 @@ def snowflake_arctic_embed_m_v2_0(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, ARCTIC.config, Cls())
 
 
-@register_model(**{**TEXT, **GTE, "dim": 32, "dims": (32, 16), "params": 41_760, "max_tokens": 256})
+@register_model(
+    **{**TEXT, **GTE, "dim": 32, "dims": (32, 16), "outputs": ("sparse",), "params": 41_793, "max_tokens": 256}
+)
 def gte_test(spec: ModelSpec) -> Embedder:
     config = gte(layers=2, width=32, heads=4, vocab=260, types=1, theta=20_000.0, ntk=8.0)
     ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "max_position_embeddings": 256}
     tokenizer = byte_tokenizer(("<s>", "<pad>", "</s>", "<unk>"), "<s> $A </s>", "<unk>")
-    return text_embedder(spec, config | ids, Cls(), tokenizer=tokenizer)
+    return _weighing(spec, config | ids, tokenizer=tokenizer)
