@@ -1,7 +1,9 @@
 """A token table without context: the fastest text encoder there is (word2vec, model2vec, StaticEmbedding)."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from torch import nn
@@ -18,6 +20,8 @@ class StaticText(Encoder):
         vocab_size: rows of the table. width: its columns.
         max_tokens: longest text, None for any length.
         special_tokens: whether [CLS] and the like are looked up too.
+        drops_unknown: as model2vec: unknown tokens are left out, and a longer text is cut twice, first after `max_tokens` times the
+            median length in characters of the vocabulary's entries.
         assets, tokenizer: folder with tokenizer.json, or a `tokenizers.Tokenizer`.
     """
 
@@ -32,8 +36,10 @@ class StaticText(Encoder):
         special_tokens: bool = False,
         assets: Path | None = None,
         tokenizer: Any = None,
+        drops_unknown: bool = False,
     ) -> None:
         super().__init__()
+        self.drops_unknown = drops_unknown
         self.vocab_size, self.width, self.max_tokens, self.special_tokens = (
             vocab_size,
             width,
@@ -46,11 +52,25 @@ class StaticText(Encoder):
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens, special_tokens=special_tokens)
 
     def prepare_item(self, item: Item) -> list[int]:
-        # A text of characters outside the vocabulary may have no token at all: row 0 stands for "unknown".
-        return check_ids(self.tokenize(item.text), self.vocab_size, "this static text encoder") or [0]
+        ids = check_ids(self.tokenize(self._beginning(item.text)), self.vocab_size, "this static text encoder")
+        if self.drops_unknown:
+            return [number for number in ids if number != self.tokenize.vocabulary.unknown]
+        return ids or [
+            0
+        ]  # a text of characters outside the vocabulary may have no token at all: row 0 stands for "unknown"
+
+    def _beginning(self, text: str) -> str:
+        """What is tokenised of a text."""
+        cut = self.drops_unknown and self.max_tokens is not None and isinstance(text, str)
+        return text[: self.max_tokens * self._median_length] if cut else text
+
+    @cached_property
+    def _median_length(self) -> int:
+        return int(median(map(len, self.tokenize.tokenizer.get_vocab())))
 
     def cut(self, item: Item) -> Cut | None:
-        return self.tokenize.cut(item.text)
+        text = self._beginning(item.text)
+        return self.tokenize.cut(text) or (None if text == item.text else Cut(self.max_tokens))
 
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)
@@ -78,6 +98,7 @@ class StaticText(Encoder):
             "width": self.width,
             "max_tokens": self.max_tokens,
             "special_tokens": self.special_tokens,
+            **({"drops_unknown": True} if self.drops_unknown else {}),
         }
 
     def save_assets(self, folder: Path) -> None:

@@ -284,10 +284,11 @@ def load_tokenizer(
     return SlowTokenizer(source, max_tokens, lower)
 
 
-def open_tokenizer(folder: Path, plain: bool = True) -> Any:
+def open_tokenizer(folder: Path, plain: bool = True, *, alone: bool = False) -> Any:
     """A folder's tokenizer as transformers reads it.
 
     Args:
+        alone: take tokenizer.json alone, whatever stands beside it, as a `tokenizers.Tokenizer`: so do the libraries of static tables.
         plain: where there is no tokenizer_config.json, take tokenizer.json alone, as a `tokenizers.Tokenizer`.
 
     Raises:
@@ -297,13 +298,15 @@ def open_tokenizer(folder: Path, plain: bool = True) -> Any:
     from tokenizers import Tokenizer
 
     # transformers makes an empty tokenizer where it finds no vocabulary, and every text would become "unknown".
-    if not any(all((folder / name).is_file() for name in files) for files in _VOCABULARIES):
-        wanted = ", ".join(" with ".join(files) for files in _VOCABULARIES)
+    vocabularies = _VOCABULARIES[:1] if alone else _VOCABULARIES
+    if not any(all((folder / name).is_file() for name in files) for files in vocabularies):
+        wanted = ", ".join(" with ".join(files) for files in vocabularies)
         raise MissingWeightsError(f"{folder} has no tokenizer (one of: {wanted}); copy its files beside the weights")
     check_tokenizer_files(folder)
     trial.check_tokenizer(folder)
     with opening(f"the tokenizer in {folder}"):
-        if plain and not (folder / "tokenizer_config.json").is_file() and (folder / "tokenizer.json").is_file():
+        plain = plain and not (folder / "tokenizer_config.json").is_file() and (folder / "tokenizer.json").is_file()
+        if plain or alone:
             return held(Tokenizer.from_file(str(folder / "tokenizer.json")), folder)
         from transformers import AutoTokenizer  # which takes a second to import
 

@@ -6,14 +6,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from zoo.encoders.sequence.backbones import Backbone, backbone_of, check_dtype
-from zoo.errors import MissingWeightsError, OversizedError, UnrecognisedCheckpointError, UnsafeCheckpointError
+from zoo.errors import MissingWeightsError, UnrecognisedCheckpointError, UnsafeCheckpointError
 from zoo.formats import TOKENIZER_FILES, read_json, read_object, weight_files
 from zoo.formats.backbones import check_text
 from zoo.formats.checks import config_schema
 from zoo.formats.checks.folder import check_folder
-from zoo.formats.checks.safetensors_checks import SLACK
 from zoo.formats.known import sentence_transformers as known
 from zoo.formats.layout import Layout, Opening, no_towers, register_layout
+from zoo.formats.model2vec import table_of
 from zoo.formats.output_heads import check_pickles, output_files, read_outputs
 from zoo.formats.settings import Ignore, Table, read
 from zoo.formats.tensors import read_tensors
@@ -39,7 +39,6 @@ TABLES = {
 }
 AFTER = tuple(TABLES)
 LOOKED_FOR = f"sentence-transformers: modules.json with {', '.join((*FIRST, *AFTER))}"
-MOST_SHARED = 256  # tokens for each row of a static table, on average; model2vec's own have at most some 20
 # Flags of an old 1_Pooling/config.json, and names of a new one → our poolers.
 POOLERS = {
     "cls": "Cls",
@@ -293,27 +292,13 @@ def _transformer(path: Path, root: Path, opening: Opening, read_text: Callable[.
 
 def _static(path: Path, allow_pickle: bool, ignore: Ignore) -> "Encoder":
     from zoo.encoders.static import StaticText
-    from zoo.encoders.tokenizing import load_tokenizer
+    from zoo.encoders.tokenizing import open_tokenizer
 
-    _read(path / "config.json", known.STATIC, ignore)
-    tensors = read_tensors(path, allow_pickle)
-    table = tensors.get("embedding.weight", tensors.get("embeddings"))
-    if table is None or table.ndim != 2:
-        raise MissingWeightsError(f'{path} has no table "embedding.weight" or "embeddings" in its weights')
-    try:
-        if "mapping" in tensors:  # model2vec: several tokens share a row
-            rows = tensors["mapping"].long()
-            if rows.numel() * table.shape[1] > MOST_SHARED * table.numel() + SLACK:
-                raise OversizedError(
-                    f"{path}: {rows.numel():,} tokens share a table of {len(table):,} rows; no model does"
-                )
-            table = table[rows]
-        if "weights" in tensors:  # and each counts with a weight of its own
-            table = table.float() * tensors["weights"].float()[:, None]
-    except (IndexError, RuntimeError) as error:
-        raise MissingWeightsError(f"{path}: mapping, weights and table do not fit each other: {error}") from error
-    core = load_tokenizer(path, None).tokenizer
-    encoder = StaticText(len(table), table.shape[1], max_tokens=None, tokenizer=core)
+    _read(path / "config.json", known.MODEL2VEC, ignore)
+    table = table_of(read_tensors(path, allow_pickle), path)
+    tokenizer = open_tokenizer(path, alone=True)
+    longest = (tokenizer.truncation or {}).get("max_length")  # which nothing but the tokenizer's own file says
+    encoder = StaticText(len(table), table.shape[1], max_tokens=longest, tokenizer=tokenizer)
     encoder.table.weight.data.copy_(table)
     return encoder
 

@@ -65,7 +65,8 @@ SEQUENCE_TRANSFORMER = Table(
 )
 
 _MADE = "how the table was made; it holds the result"
-STATIC = Table(  # config.json beside a static table, as model2vec writes it; sentence-transformers does not read it
+MODEL2VEC = Table(  # config.json beside a static table, as model2vec writes it; sentence-transformers does not read it
+    followed={"model_type", "max_length"},
     inert={
         "_name_or_path": _MADE,
         "apply_pca": _MADE,
@@ -75,10 +76,9 @@ STATIC = Table(  # config.json beside a static table, as model2vec writes it; se
         "embedding_dtype": "the table's own",
         "hidden_dim": "the table's own width counts",
         "language": _MADE,
-        "model_type": "modules.json names the class",
-        "normalize": "modules.json has a Normalize where vectors are of unit length",
+        "normalize": "the zoo's vectors are of unit length, compared by cosine",
         "pooling": _MADE,
-        "seq_length": "texts of a static table are never cut",
+        "seq_length": "model2vec cuts texts after max_length, and sentence-transformers none",
         "sif_coefficient": _MADE,
         "tokenizer_name": "the tokenizer lies beside the table",
         "transformers_version": _MADE,
