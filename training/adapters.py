@@ -129,8 +129,8 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
         parameters[name].requires_grad_(True)
     if lora.train_heads:
         for tower in model.towers:
-            tower.pooler.requires_grad_(True)
-            tower.head.requires_grad_(True)
+            for part in _beside_encoder(tower):
+                getattr(tower, part).requires_grad_(True)
     return model
 
 
@@ -147,8 +147,14 @@ def adapted(model: Embedder, lora: Lora) -> list[str]:
     """Names of the parameters that adapters would stand beside, and of those that would train in full."""
     names = [name for pattern in lora.also for name in select(model, pattern)]
     layers = [f"{_whole(model, i, name)}." for i, found in _targets(model, lora).items() for name in found]
-    parts = [f"towers.{i}.{part}." for i in range(len(model.towers)) for part in ("pooler", "head") if lora.train_heads]
+    heads = model.towers if lora.train_heads else ()
+    parts = [f"towers.{i}.{part}." for i, tower in enumerate(heads) for part in _beside_encoder(tower)]
     return names + [name for name, _ in model.named_parameters() if name.startswith((*layers, *parts))]
+
+
+def _beside_encoder(tower: nn.Module) -> list[str]:
+    """Names of a tower's other parts: pooler and head, or a reranker's classifier."""
+    return [name for name, _ in tower.named_children() if name != "encoder"]
 
 
 def is_adapted(model: Embedder) -> bool:

@@ -13,14 +13,14 @@ from zoo.inputs.region_json import regions_to_json
 from zoo.tables.pairs import Pair, PairTable, place_of
 
 from .checkpoint import save_checkpoint
-from .dataloader import TrainBatch
+from .dataloader import Batch
 from .gather import world
 from .run import Run
 
 
-def save_bad_batch(folder: Path, run: Run, batch: TrainBatch, pairs: Sequence[Pair] | PairTable) -> Path:
+def save_bad_batch(folder: Path, run: Run, batch: Batch, pairs: Sequence[Pair] | PairTable) -> Path:
     """Writes `bad_batch/step-<n>/` with what the model read (safetensors) and `pairs.json` with where it came from."""
-    reads = [read.value if read.vector is None else read.vector for read in (*batch.queries, *batch.targets)]
+    reads = [read.value if read.vector is None else read.vector for read in batch.reads]
     state = {"reads": [_plain(read) for read in reads], "extras": dict(batch.extras), "rows": list(batch.rows)}
     rank, processes = world()
     where = save_checkpoint(folder / "bad_batch" / (f"process-{rank}" if processes > 1 else ""), run.step, state)

@@ -6,18 +6,20 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from zoo._version import __version__
-from zoo.embedder import Embedder
 from zoo.evaluation.blocks import split
 from zoo.evaluation.graded import compare_graded
 from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import compare
+from zoo.evaluation.reranked import compare_reranking
 from zoo.evaluation.results import BEFORE, DIFFERENCE, FILE, Result, read_results, write_results
-from zoo.publishing.cards import figures, fill, front_matter, summary, usage
-from zoo.publishing.cards.facts import fact_table
+from zoo.publishing.cards import figures, fill
 from zoo.publishing.paths import without_paths
 from zoo.strangers.folders import Place
 
+from .kinds import kind_of
 from .recipe import Recipe
 from .scoring import Scoring, flattered, told_kept
 from .verdict import Scores
@@ -32,6 +34,8 @@ _KEPT_FIELDS = (
     "loss",
     "steps",
     "batch_size",
+    "negatives",
+    "random_negatives",
     "micro_batch",
     "lr",
     "schedule",
@@ -43,7 +47,7 @@ _KEPT_FIELDS = (
 )
 
 
-def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: Scoring, data: dict[str, Any]) -> Path:
+def write_card(model: nn.Module, out: Path, stages: Sequence[Recipe], scoring: Scoring, data: dict[str, Any]) -> Path:
     """Writes README.md and results.json; returns the card's path. What people wrote into an older card is kept."""
     spec, path = model.spec, out / "README.md"
     # The folders of this machine are nobody's business once the card is published; data.json has them.
@@ -57,8 +61,8 @@ def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: Sc
         kept.setdefault("base_model_relation", "finetune")
     if datasets := _hub_datasets(data.get("sources") or []):
         kept.setdefault("datasets", datasets)
-    facts = [f"# {spec.name}", summary(spec, weights=True), fact_table(spec), "## Use"]
-    facts.append(f"```python\n{usage(spec, f'./{out.name}')}\n```")
+    kind = kind_of(model)
+    facts = [f"# {spec.name}", *kind.facts(spec, f"./{out.name}")]
     training = [
         "## Training",
         f"{spec.base or 'A model of the zoo'}, trained on {data.get('pairs', 0):,} pairs by the Embedding Zoo {__version__}.",
@@ -69,12 +73,12 @@ def write_card(model: Embedder, out: Path, stages: Sequence[Recipe], scoring: Sc
     measured = figures(results) or "## Figures\n\nNo pairs were held out, so nothing was measured."
     for name, text in {"facts": "\n\n".join(facts), "measured": measured, "training": "\n\n".join(training)}.items():
         body = fill(body, name, text, _BY)
-    place.write(f"{front_matter(spec, repo='', results=results, kept=kept)}\n{body}".encode())
+    place.write(f"{kind.front_matter(spec, results, kept)}\n{body}".encode())
     return path
 
 
 def run_results(before: Scores, after: Scores, command: str) -> list[Result]:
-    """Retrieval both ways over the held-out pairs and the correlation of graded ones: before, after and the difference."""
+    """What was measured on the held-out pairs: before, after and the difference."""
     facts: dict[str, Any] = {"split": "", "source": command, "date": date.today().isoformat()}
     found: list[Result] = []
     if before.graded is not None and after.graded is not None:
@@ -82,6 +86,16 @@ def run_results(before: Scores, after: Scores, command: str) -> list[Result]:
         facts["dataset"], facts["notes"] = "held-out graded pairs", f"{len(after.graded):,} held-out graded pairs"
         for part, one in zip((BEFORE, "", DIFFERENCE), parts, strict=True):
             found.append(_result(one, metric="spearman", task="sentence-similarity", part=part, **facts))
+    if before.reranked is not None and after.reranked is not None:
+        ways = (
+            before.reranked.intervals(),
+            after.reranked.intervals(),
+            compare_reranking(before.reranked, after.reranked),
+        )
+        count = f"{len(after.reranked):,} held-out queries, {after.reranked.candidates.mean():.3g} candidates each"
+        facts |= {"dataset": "held-out pairs", "notes": count, "task": "text-ranking"}
+        for part, by_measure in zip((BEFORE, "", DIFFERENCE), ways, strict=True):
+            found += [_result(one, metric=m, part=part, **facts) for m, one in by_measure.items()]
     if before.retrieval is None or after.retrieval is None:
         return found
     crossing = set(after.retrieval.sides) == {"image", "text"}

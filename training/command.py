@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from zoo.arguments import device as device_here
+from zoo.cli._rerank import meant, of_reranker
 from zoo.cli._shared import (
     DEFAULT_MODEL,
     assignment,
@@ -24,9 +25,11 @@ from zoo.cli._shared import (
     spelled,
     waiting,
 )
+from zoo.embedder import Embedder
 from zoo.errors import ZooError
 from zoo.loading import load_model
-from zoo.registry import build_model
+from zoo.registry import build_model, is_registered
+from zoo.reranking import Reranker, build_reranker, get_reranker_spec, load_reranker
 from zoo.tables import PACKS, open_held_out, open_sources
 from zoo.tables.ignoring import settings_to_ignore
 from zoo.tables.options import check_format
@@ -38,6 +41,8 @@ from .errors import RecipeError
 from .finalize import hold_out, slug
 from .gather import is_main, say
 from .losses.building import describe_losses
+from .losses.by_data import loss_of
+from .outside import is_place
 from .recalling import Recalled
 from .recipe import Recipe, stages_of
 from .recipes import RECIPES, get_recipe
@@ -54,6 +59,7 @@ _FIELDS = [
     "batch_size",
     "micro_batch",
     "negatives",
+    "random_negatives",
     "lr",
     "schedule",
     "warmup",
@@ -118,7 +124,9 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
     device = None if arguments.device is None else device_here("--device", arguments.device)
     recipe = recalled.stages(_changes(arguments, recalled.given)) if recalled.recipe else named
     name = arguments.model or named[0].model or DEFAULT_MODEL
-    source(name)  # a name of no model is reported before the rows are looked at
+    reranks = _is_reranker(name, recipe)
+    if not reranks:
+        source(name)  # a name of no model is reported before the rows are looked at
     pairs, held_out = _opened(arguments, recalled)
     tables = [table for table in (pairs, held_out) if table is not None]
     check_unread(pairs, recipe, held_out)
@@ -143,7 +151,7 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
         scratch = arguments.from_scratch or bool(named[0].model)
         if scratch and settings:
             raise ZooError(f"--ignore {settings[0]}: there is no such column, and no checkpoint is read")
-        model = build_model(name) if scratch else load_model(source(name), device="cpu", ignore=settings)
+        model = _model(name, reranks, scratch, settings)
     say(f"{name}: {len(rows):,} pairs" + (f", {len(held_out):,} held out" if held_out is not None else ""))
     finished = name if named[0].model == name else slug(arguments.out.resolve().name) if arguments.out else None
     if arguments.dry_run:
@@ -173,16 +181,36 @@ def _start(arguments: argparse.Namespace, recalled: Recalled) -> int:
             print(f"stopped; go on with: zoo train --resume {shlex.quote(str(arguments.out))}", file=sys.stderr)
         raise
     report = arguments.out / "report.html"
-    say(f"model written to {arguments.out}; open it with load_model({_loadable(arguments.out)!r}); see {report}")
+    say(f"model written to {arguments.out}; open it with {_opening(arguments.out)}; see {report}")
     return 0
 
 
 def _finished(out: Path) -> int:
     say(
-        f"{out}: finished already; open the model with load_model({_loadable(out)!r}), or lengthen the run with more "
+        f"{out}: finished already; open the model with {_opening(out)}, or lengthen the run with more "
         "--epochs or --steps"
     )
     return 0
+
+
+def _is_reranker(name: str, recipe: Sequence[Recipe]) -> bool:
+    """Whether what a NAME opens is a reranker: its name or its files say so, or of a place elsewhere the loss.
+
+    Raises:
+        UnknownModelError: no reranker has this name.
+    """
+    wanted = all(loss_of(stage).trains == "rerankers" for stage in recipe) and not is_registered(name)
+    if meant(name) or (wanted and not (is_place(name) or Path(name).is_dir())):
+        get_reranker_spec(name)
+        return True
+    return of_reranker(name) or (wanted and is_place(name))
+
+
+def _model(name: str, reranks: bool, scratch: bool, settings: Sequence[str]) -> Embedder | Reranker:
+    """What is trained, on the CPU."""
+    if reranks:
+        return build_reranker(name) if scratch else load_reranker(spelled(name), device="cpu", ignore=settings)
+    return build_model(name) if scratch else load_model(source(name), device="cpu", ignore=settings)
 
 
 def _opened(arguments: argparse.Namespace, recalled: Recalled) -> tuple[PairTable, PairTable | None]:
@@ -210,7 +238,8 @@ def _changes(arguments: argparse.Namespace, given: Collection[str] | None = None
     options = vars(arguments) if given is None else {name: getattr(arguments, name) for name in given}
     changes: dict[str, Any] = {field: options[field] for field in _FIELDS if options.get(field) is not None}
     if "teacher" in changes:
-        changes["teacher"] = spelled(changes["teacher"])
+        teacher = changes["teacher"]
+        changes["teacher"] = teacher if meant(teacher) else spelled(teacher)
     plain, by_data = _losses(options.get("loss") or [])
     changes |= ({"loss": plain} if plain else {}) | ({"losses": by_data} if by_data else {})
     if options.get("betas"):
@@ -295,6 +324,7 @@ def _number(text: str) -> float:
         raise RecipeError(f"{text!r} is no number") from None
 
 
-def _loadable(out: Path) -> str:
-    text = str(out)
-    return text if text.startswith(("./", "../", "/", "~")) else f"./{text}"
+def _opening(out: Path) -> str:
+    """The call that opens the model in a run's folder."""
+    place = str(out) if str(out).startswith(("./", "../", "/", "~")) else f"./{out}"
+    return f"{'load_reranker' if of_reranker(str(out)) else 'load_model'}({place!r})"

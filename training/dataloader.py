@@ -1,4 +1,4 @@
-"""PairFeed: pairs → the batch of a step, read in threads ahead of the model; determined by the seed and the step alone."""
+"""Feeds: pairs → the batch of a step, read in threads ahead of the model; determined by the seed and the step alone."""
 
 import math
 import warnings
@@ -60,78 +60,129 @@ class TrainBatch(NamedTuple):
     answers: Answers | None = None
     part: int = 0
 
+    @property
+    def reads(self) -> list[Read]:
+        """What the model reads, in the order of the vectors that `sides` takes."""
+        return [*self.queries, *self.targets]
 
-class _Drawn(NamedTuple):
+    def sides(self, vectors: Tensor) -> list[tuple[Tensor, int]]:
+        """What the loss is given of the vectors of `reads`, and how `gather_rows` joins each: queries and targets."""
+        count = len(self.queries)
+        return [(vectors[:count], 0), (vectors[count:], self.negatives)]
+
+
+class Drawn(NamedTuple):
     """A pair as a step trains it: query, the positive that stands for all, and the further targets, -1 an empty place."""
 
     row: int
     pair: Pair
     items: list[Item]
     numbers: list[int]
-    reads: list[Read]
+    reads: list[Any]
     scores: list[float] | None
 
 
+class Batch(Protocol):
+    """What a step reads of a batch: `TrainBatch`, or a reranker's `GroupBatch`."""
+
+    extras: dict[str, Tensor]
+    rows: list[int]
+    negatives: int
+    numbers: Tensor | None
+    answers: Answers | None
+    part: int
+    reads: list[Read]
+
+    def sides(self, vectors: Tensor) -> list[tuple[Tensor, int]]:
+        """See `TrainBatch.sides`."""
+
+
 class Feed(Protocol):
-    """Where the trainer gets its batches from, as the `sampler` puts them together; `answers` is what is right for what."""
+    """Where the trainer gets its batches from, as the `sampler` puts them together.
+
+    Attributes:
+        answers: what is right for what. told: what else is to be said of the batches, "" for nothing.
+    """
 
     answers: Answers
     sampler: BatchSampler
+    told: str
 
-    def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of the steps from `start` to before `stop`, each a function of seed and step alone."""
 
     def numbers(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the queries and of the targets of a step, of all processes; nothing is read."""
 
 
-class PairFeed:
-    """Batches of any pairs for any model.
+class RowFeed:
+    """What all feeds of pairs have in common: which items of which rows a step reads, and that threads read them ahead.
 
     Args:
-        pairs: what to learn. model: its encoders read the items. recipe: prompts, negatives, augmentation, seed.
+        pairs: what to learn. recipe: negatives, seed.
         sampler: which rows make a batch. skipped: where unreadable pairs are noted; another pair takes their place.
-        vectors: embeddings by key of the towers that do not learn, by position of the tower. pooled: what the heads read that
-            learn alone, in the same way.
-        teacher: the teacher's embeddings by key and its prompts, None without one.
         answers: what is right for what, by these pairs or by more; read from the pairs by default.
         parts: which loss of the stage every row has `(n,)`, None for one.
         negatives: places for hard negatives; by default what the recipe asks for of these pairs.
-        all_positives: whether all positives of a pair are targets; else one is drawn, each once before any comes again.
         rank, world: which part of every batch is read.
     """
+
+    further = 0  # places for further positives
+    told = ""
 
     def __init__(
         self,
         pairs: Sequence[Pair] | PairTable,
-        model: Embedder,
         recipe: Recipe,
         sampler: BatchSampler,
         skipped: Skipped,
         *,
-        vectors: dict[int, VectorCache] | None = None,
-        pooled: dict[int, VectorCache] | None = None,
-        teacher: Teacher | None = None,
         answers: Answers | None = None,
         parts: np.ndarray | None = None,
         negatives: int | None = None,
-        all_positives: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.pairs, self.model, self.recipe, self.sampler, self.skipped = pairs, model, recipe, sampler, skipped
-        self.vectors, self.pooled, self.teacher = vectors or {}, pooled or {}, teacher
-        self.rank, self.world = rank, world
+        self.pairs, self.recipe, self.sampler, self.skipped = pairs, recipe, sampler, skipped
+        self.rank, self.world, self.parts = rank, world, parts
         self._silent: set[str] = set()
-        self.parts, self.decoded = parts, ReadCache(_DECODED_BYTES)
-        self.prefixes = role_prefixes(model, recipe)
-        self.views = Views(recipe)
         self.answers = known_answers(pairs) if answers is None else answers
         counts = count_negatives(self.answers)
         self.negatives = negatives_each(counts, recipe) if negatives is None else negatives
-        self.further = most(self.answers.counts - 1) if all_positives else 0
 
-    def batches(self, start: int, stop: int) -> Iterator[TrainBatch]:
+    @property
+    def places_each(self) -> int:
+        """Further targets of a query, beside its positive."""
+        return self.negatives + self.further
+
+    def read(self, items: Sequence[Item], slot: int, place: int, seed: tuple[int, ...]) -> Any:
+        """What the model reads of an item of a pair.
+
+        Args:
+            items: of the pair, its query first. slot: which of them. place: 0 for the query, 1 for the positive, and so on.
+            seed: of what is random in it.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define read")
+
+    def together(self, step: int, drawn: list[Drawn]) -> Batch:
+        """The batch of a step, of its pairs."""
+        raise NotImplementedError(f"{type(self).__name__} must define together")
+
+    def candidates(self, pair: Pair, row: int, step: int, place: int) -> tuple[list[Item], list[int], list[int]]:
+        """The items of a pair that a step may train, their numbers, and which of them it trains, in order.
+
+        Raises:
+            InputError: the pair is another than when the contents were compared.
+        """
+        items, numbers = list(pair.items()), self.answers.of(row).tolist()
+        if len(items) != len(numbers):
+            raise InputError("the pair could not be read, or was another, when the contents were compared")
+        return items, numbers, self.places(row, step)
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """See `Feed`; some steps ahead are read in threads."""
         with ThreadPoolExecutor(4, thread_name_prefix="zoo-feed") as pool:
             ahead: deque[tuple[int, list[Future]]] = deque()
@@ -146,7 +197,7 @@ class PairFeed:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def batch(self, step: int) -> TrainBatch:
+    def batch(self, step: int) -> Batch:
         """The batch of one step."""
         return next(self.batches(step, step + 1))
 
@@ -156,7 +207,7 @@ class PairFeed:
         for row in map(int, self.sampler.rows(step)):
             if self.answers.sizes[row]:
                 lines.append(self.answers.of(row)[self.places(row, step)])
-        flat = np.array(_in_order(lines), dtype=np.int64)
+        flat = np.array(in_order(lines), dtype=np.int64)
         return flat[: len(lines)], flat[len(lines) :]
 
     def _submit(self, pool: ThreadPoolExecutor, step: int) -> list[Future]:
@@ -171,16 +222,10 @@ class PairFeed:
             pool.submit(self._read_pairs, step, place + i, mine[i : i + _TOGETHER]) for i in range(0, each, _TOGETHER)
         ]
 
-    def _gather(self, step: int, futures: list[Future]) -> TrainBatch:
-        drawn = [one for future in futures for one in future.result()]
-        reads, numbers = _in_order([one.reads for one in drawn]), _in_order([one.numbers for one in drawn])
-        rows, count = [one.row for one in drawn], len(drawn)
-        further = self.negatives + self.further
-        extras = self._extras(drawn)
-        contents, part = torch.tensor(numbers), self._part(step)
-        return TrainBatch(reads[:count], reads[count:], extras, rows, further, contents, self.answers, part)
+    def _gather(self, step: int, futures: list[Future]) -> Batch:
+        return self.together(step, [one for future in futures for one in future.result()])
 
-    def _part(self, step: int) -> int:
+    def part(self, step: int) -> int:
         """Which loss a step has, determined by the whole batch: all processes say the same."""
         found = np.unique(self.parts[self.sampler.rows(step)]) if self.parts is not None else [0]
         if len(found) > 1:
@@ -189,10 +234,10 @@ class PairFeed:
 
     # ------------------------------------------------------------------------------------------------- one pair
 
-    def _read_pairs(self, step: int, place: int, rows: Sequence[int]) -> list[_Drawn]:
+    def _read_pairs(self, step: int, place: int, rows: Sequence[int]) -> list[Drawn]:
         return [self._read_pair(step, place + i, int(row)) for i, row in enumerate(rows)]
 
-    def _read_pair(self, step: int, place: int, row: int) -> _Drawn:
+    def _read_pair(self, step: int, place: int, row: int) -> Drawn:
         """A pair and its reads; where it cannot be read, another takes its place, determined by the step and the place."""
         # By step and place, not by a generator that goes on: threads finish in any order, and a resumed
         # run starts in the middle.
@@ -207,20 +252,14 @@ class PairFeed:
             row = int(alike[rng.integers(len(alike))])
         raise TooManyBadItemsError(f"{_TRIES} pairs in a row cannot be read; the last is {place_of(self.pairs, row)}")
 
-    def _draw(self, step: int, place: int, row: int) -> _Drawn:
+    def _draw(self, step: int, place: int, row: int) -> Drawn:
         pair = self.pairs[row]
-        items, numbers = list(pair.items()), self.answers.of(row).tolist()
-        if len(items) != len(numbers):
-            raise InputError("the pair could not be read, or was another, when the contents were compared")
+        items, numbers, slots = self.candidates(pair, row, step, place)
         seed, chosen, reads = (self.recipe.seed, step, place), [], []
-        for i, slot in enumerate(self.places(row, step)):
+        for i, slot in enumerate(slots):
             try:
-                item, own_seed = items[slot], (*seed, i)
-                view = self.views.draw(item, own_seed)
                 with noticing() as silences:
-                    reads.append(
-                        self._known_pooled(item, i > 0, view) or self._read(item, self.prefixes[i > 0], own_seed, view)
-                    )
+                    reads.append(self.read(items, slot, i, (*seed, i)))
                 if silences and all(silences):
                     self._silence(row)
             except InputError as error:
@@ -230,8 +269,8 @@ class PairFeed:
                 self.skipped.add(place_of(self.pairs, row), f"{error}; {WITHOUT_IT}")
             else:
                 chosen.append(slot)
-        empty = 2 + self.negatives + self.further - len(chosen)  # nobody's candidates
-        return _Drawn(
+        empty = 2 + self.places_each - len(chosen)  # nobody's candidates
+        return Drawn(
             row,
             pair,
             [items[slot] for slot in chosen] + empty * [items[chosen[1]]],
@@ -279,6 +318,54 @@ class PairFeed:
         chosen = range(1 + count, min(size, 1 + count + self.negatives))
         return [0, first, *chosen, *more[: self.further]]
 
+
+class PairFeed(RowFeed):
+    """Batches of any pairs for any embedder: each item goes to its tower.
+
+    Args:
+        model: its encoders read the items. recipe: prompts, negatives, augmentation, seed.
+        vectors: embeddings by key of the towers that do not learn, by position of the tower. pooled: what the heads read that
+            learn alone, in the same way.
+        teacher: the teacher's embeddings by key and its prompts, None without one.
+        all_positives: whether all positives of a pair are targets; else one is drawn, each once before any comes again.
+        pairs, sampler, skipped, shared: as of `RowFeed`.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair] | PairTable,
+        model: Embedder,
+        recipe: Recipe,
+        sampler: BatchSampler,
+        skipped: Skipped,
+        *,
+        vectors: dict[int, VectorCache] | None = None,
+        pooled: dict[int, VectorCache] | None = None,
+        teacher: Teacher | None = None,
+        all_positives: bool = False,
+        **shared: Any,
+    ) -> None:
+        super().__init__(pairs, recipe, sampler, skipped, **shared)
+        self.model, self.vectors, self.pooled, self.teacher = model, vectors or {}, pooled or {}, teacher
+        self.decoded = ReadCache(_DECODED_BYTES)
+        self.prefixes = role_prefixes(model, recipe)
+        self.views = Views(recipe)
+        self.further = most(self.answers.counts - 1) if all_positives else 0
+
+    def read(self, items: Sequence[Item], slot: int, place: int, seed: tuple[int, ...]) -> Read:
+        """See `RowFeed`."""
+        item, side = items[slot], place > 0
+        view = self.views.draw(item, seed)
+        return self._known_pooled(item, side, view) or self._read(item, self.prefixes[side], seed, view)
+
+    def together(self, step: int, drawn: list[Drawn]) -> TrainBatch:
+        """See `RowFeed`."""
+        reads, numbers = in_order([one.reads for one in drawn]), in_order([one.numbers for one in drawn])
+        rows, count = [one.row for one in drawn], len(drawn)
+        extras = self._extras(drawn)
+        contents, part = torch.tensor(numbers), self.part(step)
+        return TrainBatch(reads[:count], reads[count:], extras, rows, self.places_each, contents, self.answers, part)
+
     def _known_pooled(self, item: Item, side: bool, view: int) -> Read | None:
         """A view of an item of which the head reads what is known; None for others."""
         if not self.pooled or (cache := self.pooled.get(position := self.model.route_index(item))) is None:
@@ -301,14 +388,14 @@ class PairFeed:
 
     # ------------------------------------------------------------------------------------------------- the extras
 
-    def _extras(self, drawn: list[_Drawn]) -> dict[str, Tensor]:
+    def _extras(self, drawn: list[Drawn]) -> dict[str, Tensor]:
         extras, pairs = {}, [one.pair for one in drawn]
         if all(pair.score is not None for pair in pairs):
             extras["scores"] = torch.tensor([pair.score for pair in pairs], dtype=torch.float32)
         if all(one.scores is not None for one in drawn) and (self.negatives or pairs[0].teacher_scores):
             extras["teacher_scores"] = torch.tensor([one.scores for one in drawn], dtype=torch.float32)
         if self.teacher is not None:
-            taught = [self._taught(item, i >= len(drawn)) for i, item in enumerate(_in_order([d.items for d in drawn]))]
+            taught = [self._taught(item, i >= len(drawn)) for i, item in enumerate(in_order([d.items for d in drawn]))]
             extras["teacher_queries"] = torch.stack(taught[: len(drawn)])
             extras["teacher_targets"] = torch.stack(taught[len(drawn) :])
         return extras
@@ -323,7 +410,7 @@ class PairFeed:
         return vector
 
 
-def _in_order(lines: Sequence[Sequence[Any]]) -> list[Any]:
+def in_order(lines: Sequence[Sequence[Any]]) -> list[Any]:
     """Entries of several pairs as a batch has them: all first ones, all second ones, then the others pair by pair."""
     return [line[0] for line in lines] + [line[1] for line in lines] + [entry for line in lines for entry in line[2:]]
 

@@ -12,14 +12,14 @@ import torch
 from zoo import arguments
 from zoo.embedder import Embedder
 from zoo.loading import best_device
+from zoo.reranking import Reranker
 from zoo.tables.pairs import Pair, PairTable, Selection
 
-from .cached_embeddings import teacher_vectors
 from .checks import check_rows, check_run
-from .combining import prepare
 from .finalize import conclude, hold_out, told_held_out
 from .gather import world
 from .judging import learns_in_part, plan
+from .kinds import kind_of, trained
 from .leaks import check_held_out
 from .lone import lone_items
 from .losses import build_loss
@@ -30,12 +30,11 @@ from .rows import known_answers, negatives_each, negatives_of, set_aside, told_a
 from .run import Run
 from .temperatures import Before
 from .trainer import answers_in, make_feed, of_stage, planned, sampler_of
-from .truncation import truncated
 from .unread import check_unread
 
 
 def rehearse(
-    model: Embedder,
+    model: Embedder | Reranker,
     pairs: Sequence[Pair] | PairTable,
     recipe: Recipe | Sequence[Recipe],
     *,
@@ -48,7 +47,9 @@ def rehearse(
         ZooError: whatever `train` would raise before or at its first step.
     """
     check_unread(pairs, recipe, held_out)
-    prepare(model, stages_of(recipe))
+    model = trained(model)
+    kind = kind_of(model)
+    kind.prepare(model, stages_of(recipe))
     first = stages_of(recipe)[0]
     pairs = set_aside(pairs, first.max_bad)
     said = [told_aside(pairs), *uneven_lines(pairs, recipe)]
@@ -70,14 +71,14 @@ def rehearse(
         for part in parts_of(stage, pairs):
             rows = of_stage(pairs, part)
             check_run(model, rows, part, build_loss(part.loss))
-            check_rows(rows, part, build_loss(part.loss))
-        if lines := truncated(model, mine, stage):
+            check_rows(model, rows, part, build_loss(part.loss))
+        if lines := kind.truncated(model, mine, stage):
             facts[f"{stage.name}: texts"] = "; ".join(lines)
         stage, loss = planned(stage, mine), stage_loss(stage, mine)
         with tempfile.TemporaryDirectory() as folder:
             sampler = sampler_of(mine, stage)
             few = Selection(mine, sampler.rows(0))  # a frozen tower or a teacher need embed no more
-            teacher = teacher_vectors(model, few, stage, Path(folder), loss, progress=False)
+            teacher = kind.teacher(model, few, stage, Path(folder), loss, progress=False)
             run = Run(model, stage, loss.to(model.device), before=before)
             shuffled = replace(stage, sampler="shuffled")
             places = negatives_each(negatives_of(mine), stage)  # as in the run, whatever these few have
@@ -95,7 +96,7 @@ def rehearse(
             conclude(run, Path(folder))  # the next stage begins with whole weights that may all learn
         facts |= {f"{stage.name}: begins with": run.begins} if run.begins else {}
         facts |= {
-            f"{stage.name}: batch": f"{len(batch.queries)} queries, {len(batch.targets)} targets",
+            f"{stage.name}: batch": f"{len(batch.rows)} rows, {len(batch.reads)} inputs to read",
             f"{stage.name}: what repeats": repeats(feed, loss),
             f"{stage.name}: learning": f"{learning:,} of {sum(p.numel() for p in model.parameters()):,} weights",
             f"{stage.name}: loss of the first step": round(figures.loss, 4),

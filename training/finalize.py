@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from zoo.embedder import Embedder
 from zoo.errors import InputError
 from zoo.files import write_json
 from zoo.inputs.identity import Contents
@@ -17,8 +17,8 @@ from zoo.tables.splits import TRAIN, VALIDATION, SplitTable, leaves_of
 from zoo.tables.table import Tables
 
 from .adapters import merge_lora, save_adapter
-from .cached_embeddings import trained_prompts
 from .gather import wait_for_all, world
+from .kinds import kind_of
 from .losses import Loss
 from .recipe import Recipe
 from .rows import root_of
@@ -117,7 +117,7 @@ def conclude(run: Run, folder: Path, chosen: dict[str, Any] | None = None) -> No
 
 
 def write_model(
-    model: Embedder,
+    model: nn.Module,
     out: Path,
     stages: Sequence[Recipe],
     name: str | None,
@@ -132,12 +132,9 @@ def write_model(
         from .card import write_card
         from .report import keep_examples, write_report
 
-        base = model.spec
-        name = name or slug(out.resolve().name)
-        if name != base.name:
-            prompts = {**base.prompts, **trained_prompts(model, stages[-1])}
-            model.spec = base.derived(name, prompts=prompts, dims=_trained_cuts(loss, base.dim) or base.dims)
-        model.save_pretrained(out, _DTYPES[stages[-1].save_as])
+        kind = kind_of(model)
+        kind.finish(model, name or slug(out.resolve().name), stages[-1], loss)
+        kind.save(model, out, _DTYPES[stages[-1].save_as])
         write_json(out / "data.json", data)
         write_card(model, out, stages, scoring, data)
         if report:
@@ -145,13 +142,6 @@ def write_model(
                 keep_examples(out, scoring.pairs, scoring.score("before"), scoring.score("after"))
             write_report(out)
     wait_for_all()
-
-
-def _trained_cuts(loss: Loss, dim: int) -> tuple[int, ...]:
-    """Lengths at which a Matryoshka loss trained the vectors, longest first."""
-    modules = [module for used in loss.used() for module in used.modules()]
-    cuts = {cut for module in modules for cut in getattr(module, "dims", ())}
-    return tuple(sorted((cut for cut in cuts if cut < dim), reverse=True))
 
 
 def slug(name: str) -> str:

@@ -24,11 +24,17 @@ def keeps_statistics(module: nn.Module) -> bool:
 def apart(model: nn.Module, processes: int) -> str:
     """What several processes do each for their own rows, so that their figures are not those of one; "" for nothing."""
     learning = [module for module in model.modules() if module.training]
-    found = ["draw dropout"] if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p for m in learning) else []
+    found = ["draw dropout"] if any(map(_drops, learning)) else []
     found += ["measure batch statistics"] if any(map(keeps_statistics, learning)) else []
     if processes == 1 or not found:
         return ""
     return f"{processes} processes {' and '.join(found)} each for their own rows: figures are alike those of one, not equal"
+
+
+def _drops(module: nn.Module) -> bool:
+    """Whether a module draws dropout, by a module or by a share that is its own."""
+    share = module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "dropout", 0.0)
+    return isinstance(share, float) and share > 0
 
 
 def _set(module: nn.Module, around: bool, still_norms: bool) -> None:

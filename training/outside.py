@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from zoo.errors import UntrustedFolderError
+from zoo.loading import is_source
 from zoo.registry import is_registered
+from zoo.reranking import is_reranker
 
 from .cached_embeddings import ITSELF
 from .recipe import Recipe
@@ -30,4 +32,9 @@ def check_teachers(out: Path, stages: Iterable[Recipe]) -> None:
 
 def is_elsewhere(model: str) -> bool:
     """Whether a model's name is a folder's, a repository's or anything else than a registered one."""
-    return model not in ("", ITSELF) and not is_registered(model)
+    return model not in ("", ITSELF) and not is_registered(model) and not is_reranker(model)
+
+
+def is_place(name: str) -> bool:
+    """Whether `load_model` opens a folder or a library's checkpoint by this name, not a registered model."""
+    return is_source(name) or name.startswith(("./", "../", "/", "~"))

@@ -32,6 +32,7 @@ _MOST = {
     "batch_size": 2**24,
     "micro_batch": 2**24,
     "negatives": 10_000,
+    "random_negatives": 10_000,
     "combiner": 2**16,
     "views": 10_000,
     "seed": 2**40,
@@ -74,6 +75,8 @@ class Recipe:
         sampler: which pairs share a batch, as `zoo.training.samplers.build_sampler` reads it.
         negatives: hard negatives of every pair; None takes as many as most pairs have that have some. Of more the first
             are taken, of fewer those that there are.
+        random_negatives: of a reranker: documents of other rows beside each query and its hard negatives, drawn anew in every step;
+            None takes 4 where the data have no hard negatives, grades or teacher's scores, and none where they have.
         without_negatives: whether pairs without a hard negative, where others have some, learn from those of the others
             ("keep"), or are left out ("drop").
         datasets: shell patterns of the data sets that this stage learns from; empty means all.
@@ -82,8 +85,9 @@ class Recipe:
             does not learn is computed once for each. 0 makes a new version in every step.
         query_prompt, document_prompt: text put before queries and targets; "" for the model's own by role.
         query_prompt_name, document_prompt_name: a prompt of the model's by its name, in place of its text.
-        teacher: name of a frozen model whose vectors the loss compares with (guided, distillation, adaptive_margin);
-            "itself" is the model as it is when the stage begins. A loss may name it too: "infonce + guided(zoo-mini)".
+        teacher: name of a frozen model whose vectors the loss compares with (guided, distillation, adaptive_margin), or of a
+            reranker whose scores another reranker learns (score_distillation); "itself" is the model as it is when the stage
+            begins. A loss may name it too: "infonce + guided(zoo-mini)".
         cache: keep the vectors of towers that do not learn on disk, and what a head reads that learns alone, so that they are
             computed once.
         holdout: pairs kept back for the report's figures, where no column of splits says which: a share below 1, or a
@@ -132,6 +136,7 @@ class Recipe:
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     sampler: str = "shuffled"
     negatives: int | None = None
+    random_negatives: int | None = None
     without_negatives: Literal["keep", "drop"] = "keep"
     datasets: tuple[str, ...] = ()
     augment: str = ""
@@ -192,7 +197,7 @@ class Recipe:
                 raise RecipeError(f"{self.name}: {field} must not be negative, not {getattr(self, field)!r}")
         if self.evaluate_minutes is not None and not self.evaluate_minutes > 0:
             raise RecipeError(f"{self.name}: evaluate_minutes must be above 0, not {self.evaluate_minutes!r}")
-        for field in ("seed", "negatives", "combiner", "evaluate_every", "patience", "views"):
+        for field in ("seed", "negatives", "random_negatives", "combiner", "evaluate_every", "patience", "views"):
             value = getattr(self, field)
             if value is not None and (type(value) is not int or value < 0):
                 raise RecipeError(f"{self.name}: {field} must be a whole number from 0, not {value!r}")

@@ -21,7 +21,7 @@ def repeats(feed: Feed, loss: Loss) -> str:
         mean = sum(count for count, _ in false) / max(1, sum(rows for _, rows in false))
         what, done = ("further positive", "") if loss.all_positives else ("false negative", ": masked")
         parts.append(f"{_number(mean)} {_several(what, mean)} a row{done}" if mean else f"no {what}s")
-    return ", ".join(parts)
+    return ", ".join(filter(None, [*parts, feed.told]))
 
 
 def further(right: Right) -> tuple[int, int]:

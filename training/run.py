@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
@@ -17,7 +17,7 @@ from zoo.errors import ZooError
 from zoo.strangers import schema
 
 from .adapters import add_lora
-from .dataloader import TrainBatch
+from .dataloader import Batch
 from .ema import WeightAverage
 from .errors import CheckpointMismatchError, DivergedError, PairsError
 from .gather import broadcast, check_even, gather_rows, own_rows, sum_gradients, world
@@ -104,7 +104,7 @@ class Run:
                 if any(isinstance(module, nn.Conv2d) for module in tower.modules()):
                     _channels_last(tower)
         self.layers = layers_of(model, loss)
-        self.frozen = _digest(tensor for tensor in model.parameters() if not tensor.requires_grad)
+        self.frozen = digest(tensor for tensor in model.parameters() if not tensor.requires_grad)
         self.sharded = sharded
         self.plain = without_weights(model) if sharded else None
         self.encode = shard(Encode(model)) if sharded else Encode(model)
@@ -126,7 +126,7 @@ class Run:
         """Training mode for what learns. Beside adapters running statistics stand still: they belong to the frozen base."""
         training_mode(self.model, still_norms=self.recipe.still_norms or self.recipe.lora is not None)
 
-    def advance(self, batch: TrainBatch) -> Figures:
+    def advance(self, batch: Batch) -> Figures:
         """One step of the optimiser. Where memory runs out the micro-batch shrinks, never the batch.
 
         Raises:
@@ -181,12 +181,12 @@ class Run:
         found = [1 / module.scale.item() for module in modules if isinstance(module, Temperature)]
         return found[0] if found else None
 
-    def _gradients(self, batch: TrainBatch) -> float | None:
+    def _gradients(self, batch: Batch) -> float | None:
         """The loss of the whole batch, its gradient in `.grad`; None where memory ran out on some process."""
         rank, size = world()
         seed = self.recipe.seed * STRIDE + self.step
         self.optimizer.zero_grad()
-        reads = [*batch.queries, *batch.targets]
+        reads = batch.reads
         check_even(len(reads), self.model.device)
         embedded = self._attempt(
             lambda: CachedEmbeddings(
@@ -201,17 +201,16 @@ class Run:
         )
         if embedded is None:
             return None
-        count = len(batch.queries)
-        # Leaves: the loss's graph ends at the embeddings (B, D) and (B + B·M, D), and the towers' own
-        # graphs take over from there.
-        queries = gather_rows(embedded.vectors[:count]).requires_grad_()
-        targets = gather_rows(embedded.vectors[count:], batch.negatives).requires_grad_()
+        # Leaves: the loss's graph ends at the embeddings (B, D) and (B + B·M, D), or a reranker's logits (B, 1 + M), and
+        # the models' own graphs take over from there.
+        sides = [(gather_rows(part, more).requires_grad_(), more) for part, more in batch.sides(embedded.vectors)]
         torch.manual_seed(seed)  # what a loss draws must be the same on all processes
         own = self.loss.of(batch.part)
-        loss = own(queries, targets, **self._extras(batch, own))
+        loss = own(*(side for side, _ in sides), **self._extras(batch, own))
         self.scaler.scale(loss).backward()
         # Only this process's rows: its towers computed no others. Summed over the processes the gradient is whole.
-        grads = torch.cat([own_rows(queries.grad), own_rows(targets.grad, batch.negatives)])
+        each = embedded.vectors.shape[1:]
+        grads = torch.cat([own_rows(side.grad, more).reshape(-1, *each) for side, more in sides])
         if self.sharded:
             grads = grads * size  # FSDP averages over the processes; the sum is what is wanted
         if self._attempt(lambda: embedded.backward(grads) or True) is None:
@@ -228,7 +227,7 @@ class Run:
         kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.precision)
         return torch.autocast(self.model.device.type, dtype=kind, enabled=kind is not None)
 
-    def _extras(self, batch: TrainBatch, loss: Loss) -> dict[str, Any]:
+    def _extras(self, batch: Batch, loss: Loss) -> dict[str, Any]:
         """The named tensors that a loss reads, of all processes."""
         have = {**batch.extras, "progress": self.step / self.recipe.steps}
         if missing := loss.reads - set(have) - ({"right"} if batch.answers is not None else set()):
@@ -248,7 +247,7 @@ class Run:
         names = loss.reads | loss.may_read
         if batch.answers is not None and names & {"right", "empty"}:
             numbers = batch.numbers.to(self.model.device)
-            count = len(batch.queries)
+            count = len(batch.rows)
             targets = gather_rows(numbers[count:], batch.negatives)
             right = batch.answers.right(gather_rows(numbers[:count]), targets) if "right" in names else None
             if right is not None and not (right.plain and "right" not in loss.reads):
@@ -279,9 +278,9 @@ class Run:
             failed = bool(flag.item())
         return None if failed else result
 
-    def _shrink(self, batch: TrainBatch) -> None:
+    def _shrink(self, batch: Batch) -> None:
         """Halves the micro-batch; raises torch.OutOfMemoryError where it was one item."""
-        current = self.micro_batch or len(batch.queries) + len(batch.targets)
+        current = self.micro_batch or len(batch.reads)
         if current == 1:
             raise torch.OutOfMemoryError("a single item does not fit in memory; take a smaller model or smaller inputs")
         # The step begins again from nothing: with GradCache a smaller micro-batch gives the same gradient, so the run's
@@ -450,7 +449,8 @@ def _placed(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, Any]]) 
     return {**optimizer.state_dict(), "state": moments}
 
 
-def _digest(tensors: Iterator[Tensor]) -> str:
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Sixteen letters that differ where the tensors do."""
     # A sample of every tensor: reading gigabytes would take longer than many steps.
     digest = hashlib.sha256()
     for tensor in tensors:

@@ -10,6 +10,7 @@ from zoo.embedder import Embedder
 from zoo.errors import TooFewPairsError
 from zoo.evaluation.graded import GradedScores, evaluate_graded
 from zoo.evaluation.pairs import Encode, PairScores, evaluate_pairs
+from zoo.evaluation.reranked import RerankedScores
 from zoo.files import write_json
 from zoo.tables.pairs import Pair, PairTable
 
@@ -38,7 +39,7 @@ class Measure(TypedDict, total=False):
     measure: str
 
 
-# What scores.json holds; `PairScores` and `GradedScores` check their own.
+# What scores.json holds; `PairScores`, `GradedScores` and `RerankedScores` check their own.
 Found = TypedDict(
     "Found",
     {
@@ -46,6 +47,8 @@ Found = TypedDict(
         "after": dict[str, Any] | None,
         "graded before": dict[str, Any] | None,
         "graded after": dict[str, Any] | None,
+        "reranked before": dict[str, Any] | None,
+        "reranked after": dict[str, Any] | None,
         "why": str,
         "kept": dict[str, Kept],
         "verdict": Measure,
@@ -55,7 +58,7 @@ Found = TypedDict(
 
 
 class Scoring:
-    """Figures of the held-out pairs, kept in scores.json as they come.
+    """Figures of the held-out pairs of an embedder, kept in scores.json as they come; a kind of its own defines `measure`.
 
     Args:
         out: the run's folder. model: what is trained. pairs: held out; None without.
@@ -114,16 +117,23 @@ class Scoring:
             self.keep("after", None)
             self.keep("why", str(error))
 
-    def now(self, encode: Encode | None = None, most: int | None = None) -> Scores:
+    def now(self, encode: Any = None, most: int | None = None) -> Scores:
         """Of the model as it is; nothing is kept.
 
         Args:
-            encode: in place of the model's `encode_stream`. most: pairs of each kind, always the same ones; None for all.
+            encode: as of `measure`. most: pairs of each kind, always the same ones; None for all.
         """
         right, graded = (self._some(side, most) for side in (self.pairs or [], self.graded))
-        ordered = len({pair.score for pair in graded}) > 1
+        return self.measure(right, graded if len({pair.score for pair in graded}) > 1 else [], encode)
+
+    def measure(self, right: Sequence[Pair], graded: Sequence[Pair], encode: Encode | None = None) -> Scores:
+        """The figures of some pairs that are right, and of some with grades; None for those of no pairs.
+
+        Args:
+            encode: in place of the model's `encode_stream`.
+        """
         return Scores(
-            self._ranked(right, encode) if right else None, self._correlated(graded, encode) if ordered else None
+            self._ranked(right, encode) if right else None, self._correlated(graded, encode) if graded else None
         )
 
     def _some(self, pairs: Sequence[Pair], most: int | None) -> Sequence[Pair]:
@@ -140,6 +150,12 @@ class Scoring:
     def score(self, when: str) -> PairScores | None:
         """The ranking of "before" or "after", None without held-out pairs."""
         return self.scores(when).retrieval
+
+    def unread(self, when: str) -> tuple[str, ...]:
+        """What could not be read of the right pairs "before" or "after", and why."""
+        scores = self.scores(when)
+        ranked = scores.retrieval or scores.reranked
+        return ranked.skipped if ranked is not None else ()
 
     def note_kept(self, stage: str, facts: dict[str, Any]) -> None:
         """Notes which checkpoint a stage ended with."""
@@ -168,8 +184,10 @@ class Scoring:
         if (self.pairs or self.graded) and world()[0] == 0:
             if self.progress:
                 say(f"{when} training: ranking {len(self.pairs or self.graded):,} held-out pairs")
-            self.found[when] = self._ranked(self.pairs).to_dict() if self.pairs else None
-            self.found[f"graded {when}"] = self._correlated(self.graded).to_dict() if self.graded else None
+            scores = self.measure(self.pairs or [], self.graded)
+            for name, one in zip(_kept_as(when), scores, strict=True):
+                if one is not None or not name.startswith("reranked"):
+                    self.found[name] = None if one is None else one.to_dict()
             write_json(self.path, self.found)
         wait_for_all()
 
@@ -187,13 +205,19 @@ def by_grade(loss: Loss) -> bool:
     """Whether a run is judged by grades: every loss that its data have reads them. Beside a loss that tells right pairs
     from others it is judged by the rankings, in which graded pairs count too.
     """
-    return all("scores" in one.reads for one in loss.used())
+    return all({"scores", "labels"} & one.reads for one in loss.used())
 
 
 def scores_in(found: dict[str, Any], when: str) -> Scores:
     """The figures of "before" or "after" from what scores.json holds; raises KeyError, TypeError or ValueError of others."""
-    ranked, graded = found.get(when), found.get(f"graded {when}")
-    return Scores(PairScores.from_dict(ranked) if ranked else None, GradedScores.from_dict(graded) if graded else None)
+    kinds = (PairScores, GradedScores, RerankedScores)
+    parts = [found.get(name) for name in _kept_as(when)]
+    return Scores(*(kind.from_dict(part) if part else None for kind, part in zip(kinds, parts, strict=True)))
+
+
+def _kept_as(when: str) -> tuple[str, str, str]:
+    """What the parts of `Scores` are called in scores.json."""
+    return when, f"graded {when}", f"reranked {when}"
 
 
 def told_kept(found: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from zoo.inputs.item import Item
 from zoo.loading import load_model
 from zoo.tables.pairs import Pair, PairTable, datasets_of
 
-from .checks import check_similarity
+from .kinds.embedders import check_similarity
 from .losses.base import Loss
 from .losses.infonce import InfoNCE
 from .merging import Merged, Model, kept, merge_with, merged_scale, tensors_of

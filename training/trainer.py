@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from zoo.embedder import Embedder
 from zoo.files import write_json
 from zoo.inputs.identity import Answers
+from zoo.reranking import Reranker
 from zoo.strangers.made import made_here
 from zoo.tables.pairs import Pair, PairTable, Selection, block_numbers, of_datasets
 
 from . import sharding
 from .bad_batch import save_bad_batch
-from .cached_embeddings import Teacher, frozen_vectors, pooled_vectors, role_prefixes, teacher_vectors
 from .checkpoint import checkpoints_in, last_checkpoint, save_checkpoint
 from .checks import check_rows, check_run
 from .claims import check_same, claim, held, note, run_in, stage_folder, tidy
-from .combining import prepare
-from .dataloader import Feed, PairFeed
+from .dataloader import Feed
 from .errors import DivergedError, RecipeError, RecipeMismatchError
 from .finalize import conclude, hold_out, told_held_out, write_model
 from .gather import broadcast, say, wait_for_all, world
 from .judging import Judge, check_evaluations
+from .kinds import kind_of, trained
 from .leaks import check_held_out
 from .logs import Log, device_of, make_accelerator, start_trackers
 from .lone import lone_items
@@ -44,12 +45,11 @@ from .samplers import BatchSampler, build_sampler
 from .scoring import Scoring, by_grade
 from .skipped import Skipped, list_aside, list_unread
 from .temperatures import Before
-from .truncation import truncated
 from .unread import check_unread, unread_lines
 
 
 def train(
-    model: Embedder,
+    model: Embedder | Reranker,
     pairs: Sequence[Pair] | PairTable,
     recipe: Recipe | Sequence[Recipe],
     out: Path,
@@ -63,7 +63,7 @@ def train(
     trackers: Sequence[str] = ("tensorboard",),
     report: bool = True,
     device: str | torch.device | None = None,
-) -> Embedder:
+) -> Embedder | Reranker:
     """Trains, writes checkpoints, curves and a report into `out`, and the finished model beside them.
 
     A resumed run gives the same bits as one that was never stopped: what is random in a step depends on the seed and
@@ -71,8 +71,8 @@ def train(
     layers draw dropout or measure a batch each process does so for its own rows, and the figures are alike, not equal.
 
     Args:
-        model: changed in place. pairs: what to learn. recipe: every number, or a tuple of stages, done in order.
-        out: folder of this run; `load_model(out)` opens the finished model.
+        model: an embedder or a reranker, changed in place. pairs: what to learn. recipe: every number, or a tuple of stages, done in order.
+        out: folder of this run; `load_model(out)` opens the finished model, `load_reranker(out)` a reranker.
         held_out: pairs for the figures before, during and after, by which the best checkpoint is chosen; by default the
             validation rows of a table with a column of splits, else `recipe.holdout` of the pairs. Those that are learned
             too are left out.
@@ -92,7 +92,8 @@ def train(
         batch is saved in `out`. TooManyBadItemsError: more unreadable pairs than `max_bad`. DiskFullError: a checkpoint
         could not be written; the one before it is whole. And those of `zoo.training.checks`.
     """
-    out, facts = Path(out), dict(data or {})
+    out, facts, given = Path(out), dict(data or {}), model
+    model = trained(given)
     check_own(out)
     notes = facts.pop("started", None)
     if loss is not None and any(stage.losses for stage in stages_of(recipe)):
@@ -117,8 +118,8 @@ def train(
         scoring = scoring_of(out, model, pairs, known, stages, loss, resume=resume, progress=progress)
         start_trackers(accelerator, stages)
         scoring.before()
-        if (ranking := scoring.score("before")) is not None:
-            list_unread(out, ranking.skipped, scoring.pairs, pairs, held_out, stages[0].max_bad)
+        if unread := scoring.unread("before"):
+            list_unread(out, unread, scoring.pairs, pairs, held_out, stages[0].max_bad)
         learned = _train_stages(model, pairs, stages, out, loss, accelerator, scoring, answers, progress)
         scoring.after()
         scoring.conclude()
@@ -126,7 +127,7 @@ def train(
         write_model(model, out, stages, name, scoring, facts, loss=learned, report=report)
         tidy(out, stages)
     accelerator.end_training()
-    return model
+    return given
 
 
 def _say(lines: Sequence[str], progress: bool) -> None:
@@ -135,17 +136,17 @@ def _say(lines: Sequence[str], progress: bool) -> None:
 
 
 def _check_stages(
-    model: Embedder, pairs: Sequence[Pair] | PairTable, stages: Sequence[Recipe], loss: Loss | None
+    model: nn.Module, pairs: Sequence[Pair] | PairTable, stages: Sequence[Recipe], loss: Loss | None
 ) -> None:
     """What a sample of the data tells of every stage; a model that is to learn to fuse gets what it needs for it."""
-    prepare(model, stages)
+    kind_of(model).prepare(model, stages)
     for stage in stages:
         for part in parts_of(stage, pairs):
             check_run(model, of_datasets(pairs, part.datasets), part, loss or build_loss(part.loss))
 
 
 def _prepared(
-    model: Embedder,
+    model: nn.Module,
     pairs: Sequence[Pair] | PairTable,
     held_out: Sequence[Pair] | PairTable | None,
     stages: Sequence[Recipe],
@@ -175,7 +176,7 @@ def _prepared(
 
 
 def _ready(
-    model: Embedder,
+    model: nn.Module,
     pairs: Sequence[Pair] | PairTable,
     stage: Recipe,
     loss: Loss | None,
@@ -184,16 +185,16 @@ def _ready(
 ) -> Recipe:
     """A stage with its steps, once its rows are known to serve; what is truncated of their texts is said."""
     for part in parts_of(stage, pairs):
-        check_rows(of_stage(pairs, part), part, loss or build_loss(part.loss))
+        check_rows(model, of_stage(pairs, part), part, loss or build_loss(part.loss))
     mine = of_stage(pairs, stage)
-    if lines := truncated(model, mine, stage):
+    if lines := kind_of(model).truncated(model, mine, stage):
         facts[f"texts of {stage.name}"] = lines
         _say(lines, progress)
     return planned(stage, mine)
 
 
 def _train_stages(
-    model: Embedder,
+    model: nn.Module,
     pairs: Sequence[Pair] | PairTable,
     stages: Sequence[Recipe],
     out: Path,
@@ -214,7 +215,7 @@ def _train_stages(
 
 
 def _train_stage(
-    model: Embedder,
+    model: nn.Module,
     pairs: Sequence[Pair] | PairTable,
     recipe: Recipe,
     folder: Path,
@@ -240,7 +241,7 @@ def _train_stage(
     torch.manual_seed(recipe.seed * STRIDE)  # of a loss with layers of its own
     loss = stage_loss(recipe, pairs, loss).to(model.device)
     # Before the run is resumed: a model that is its own teacher is so as the stage found it.
-    teacher = teacher_vectors(model, pairs, recipe, folder, loss, progress=progress)
+    teacher = kind_of(model).teacher(model, pairs, recipe, folder, loss, progress=progress)
     with recipe.around(model) as conclusion:
         # Inside `recipe.around`: it may change what learns, and the optimiser's groups are made from that.
         run = Run(model, recipe, loss, sharded=sharding.wanted(), before=before)
@@ -272,7 +273,7 @@ def _train_stage(
             except DivergedError as error:
                 where = save_bad_batch(folder, run, batch, pairs)
                 raise DivergedError(f"{error}; the batch is in {where}") from error
-            log.step(figures, len(batch.queries) * processes, waited)
+            log.step(figures, len(batch.rows) * processes, waited)
             judge.look()
             # After the evaluation: a run that is killed in between has it again.
             if run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps or judge.over:
@@ -292,13 +293,13 @@ def _train_stage(
 
 
 def make_feed(
-    model: Embedder,
+    model: nn.Module,
     pairs: Sequence[Pair] | PairTable,
     recipe: Recipe,
     folder: Path,
     *,
     progress: bool,
-    teacher: Teacher | None = None,
+    teacher: Any = None,
     answers: Answers | None = None,
     loss: Loss | None = None,
     negatives: int | None = None,
@@ -307,7 +308,7 @@ def make_feed(
 
     Args:
         answers: what is right for what, of these rows; read from them by default. loss: in place of the recipe's.
-        negatives: see `PairFeed`.
+        negatives: see `RowFeed`.
     """
     rank, processes = world()
     sampler = sampler_of(pairs, recipe)
@@ -322,19 +323,19 @@ def make_feed(
         len(pairs) if good is None else good.inputs,
         None if good is None else good.bad,
     )
-    return PairFeed(
-        pairs,
+    return kind_of(model).feed(
         model,
+        pairs,
         recipe,
-        sampler,
-        skipped,
-        vectors=frozen_vectors(model, pairs, recipe, folder, progress=progress),
-        pooled=pooled_vectors(model, pairs, recipe, folder, own_loss, progress=progress),
+        folder,
+        own_loss,
+        progress=progress,
         teacher=teacher,
+        sampler=sampler,
+        skipped=skipped,
         answers=answers,
         parts=part_numbers(recipe, pairs),
         negatives=negatives,
-        all_positives=own_loss.all_positives,
         rank=rank,
         world=processes,
     )
@@ -342,7 +343,7 @@ def make_feed(
 
 def scoring_of(
     out: Path,
-    model: Embedder,
+    model: nn.Module,
     pairs: Sequence[Pair] | PairTable,
     held_out: Sequence[Pair] | None,
     stages: Sequence[Recipe],
@@ -353,8 +354,8 @@ def scoring_of(
 ) -> Scoring:
     """What ranks the held-out pairs of a run: with the prompts of its last stage, and by what that learns of `pairs`."""
     graded = by_grade(stage_loss(stages[-1], of_stage(pairs, stages[-1]), loss))
-    prompts, seed = role_prefixes(model, stages[-1]), stages[0].seed
-    scoring = Scoring(out, model, held_out, prompts, resume=resume, progress=progress, graded=graded, seed=seed)
+    options = {"resume": resume, "progress": progress, "graded": graded, "seed": stages[0].seed}
+    scoring = kind_of(model).scoring(out, model, held_out, stages[-1], **options)
     check_evaluations(stages, scoring)
     return scoring
 
@@ -398,7 +399,7 @@ def answers_in(answers: Answers, pairs: Sequence[Pair] | PairTable, part: Any) -
 
 
 def finish(
-    model: Embedder,
+    model: Embedder | Reranker,
     pairs: Sequence[Pair] | PairTable,
     out: Path,
     *,
@@ -423,7 +424,8 @@ def finish(
     if not (allow_outside or made_here(out)):
         check_teachers(out, [recipe])
     pairs, held_out = hold_out(set_aside(pairs, recipe.max_bad), held_out, recipe)
-    prepare(model, [recipe])
+    model = trained(model)
+    kind_of(model).prepare(model, [recipe])
     accelerator = make_accelerator((), out)
     model.to(device_of(accelerator, device))
     answers = known_answers(pairs)

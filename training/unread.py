@@ -89,7 +89,9 @@ def _stages(
 
 def _reads(stage: Recipe, loss: Loss | None) -> frozenset[str]:
     loss = loss or build_loss(stage.loss)
-    return loss.reads | loss.may_read | sampler_reads(stage.sampler)
+    read = loss.reads | loss.may_read
+    graded = {"scores"} if "labels" in read else set()  # of which a reranker's labels are made
+    return read | graded | sampler_reads(stage.sampler)
 
 
 def _whole(pairs: Any) -> Any:
@@ -117,7 +119,7 @@ def _problems(pairs: Sequence[Pair] | PairTable, stages: Sequence[Stage], loss: 
                 told = f"from {min(scores):g} to {max(scores):g}"
                 found.append(
                     f"the pairs have a score ({told}), and {_readers(blind, loss)} does not read it: all of them would be "
-                    f"trained as right pairs. {_ways('scores')}, or take it out: dataclasses.replace(pair, score=None)"
+                    f"trained as right pairs. {_ways('scores', blind[0], loss)}, or take it out: dataclasses.replace(pair, score=None)"
                 )
             continue
         for schema in leaf.schemas:
@@ -139,7 +141,7 @@ def _columns(schema: Schema, takers: Sequence[Stage], blind: list[Recipe], loss:
     if schema.score is not None and blind:
         found.append(
             f"{schema.source}: column {schema.score} grades the pairs (0: not alike), and {_readers(blind, loss)} does not "
-            f"read it: all of them would be trained as right pairs. {_ways('scores')}, or, where all are right, "
+            f"read it: all of them would be trained as right pairs. {_ways('scores', blind[0], loss)}, or, where all are right, "
             f"{_ignore(schema.score)}"
         )
     stages = [stage for stage, _ in takers]
@@ -147,19 +149,19 @@ def _columns(schema: Schema, takers: Sequence[Stage], blind: list[Recipe], loss:
     if schema.teacher_scores not in (None, MINED) and not taught:
         found.append(
             f"{schema.source}: column {schema.teacher_scores} holds a teacher's scores, and {_readers(stages, loss)} does not "
-            f"read them. {_ways('teacher_scores')}, or {_ignore(schema.teacher_scores)}"
+            f"read them. {_ways('teacher_scores', stages[0], loss)}, or {_ignore(schema.teacher_scores)}"
         )
-    return found + [_left(schema, left) for left in schema.left]
+    return found + [_left(schema, left, _trains(stages[0], loss)) for left in schema.left]
 
 
-def _left(schema: Schema, left: Leftover) -> str:
+def _left(schema: Schema, left: Leftover, trains: str) -> str:
     column, kind = left
     start, ways = f"{schema.source}: column {column}", [_ignore(column)]
     if "." in column:  # a field of passages
         return f"{start} {_HELD.get(kind, ('is not read', ''))[0]}, and nothing reads it there: {ways[0]}"
     if kind in ("score", "teacher_scores"):
         fact, name = ("score", "scores") if kind == "score" else (kind, kind)
-        ways = [f"--column {fact}={column} with a loss that reads it ({_listed(losses_reading(name))})", *ways]
+        ways = [f"--column {fact}={column} with a loss that reads it ({_listed(losses_reading(name, trains))})", *ways]
     elif kind == "label":
         ways = [
             f"--column group={column} if every row is a right pair and rows of one {column} are never negatives of each other",
@@ -167,7 +169,7 @@ def _left(schema: Schema, left: Leftover) -> str:
             *ways,
         ]
     elif kind == "weights":
-        ways = [*(f"the loss {name}" for name in losses_reading(kind)), *ways]
+        ways = [*(f"the loss {name}" for name in losses_reading(kind, trains)), *ways]
     else:
         what = kind if kind != "media" else "image"
         ways = [f"--column also_{what}={column} if it is a further right one", *ways]
@@ -183,11 +185,20 @@ def _readers(stages: Sequence[Recipe], loss: Loss | None) -> str:
     return f"the loss {stages[0].loss}{of}"
 
 
-def _ways(name: str) -> str:
-    """Losses and recipes that read it."""
-    recipes = [known for known, make in RECIPES.items() if any(name in _reads(s, None) for s in stages_of(make()))]
-    written = f"Take a loss that reads it ({_listed(losses_reading(name))})"
+def _ways(name: str, stage: Recipe, loss: Loss | None) -> str:
+    """Losses and recipes that read it, of the kind of model that the stage trains."""
+    trains = _trains(stage, loss)
+    recipes = [known for known, make in RECIPES.items() if any(_fits(own, name, trains) for own in stages_of(make()))]
+    written = f"Take a loss that reads it ({_listed(losses_reading(name, trains))})"
     return written + (f" or a recipe that does (--recipe {', '.join(recipes)})" if recipes else "")
+
+
+def _fits(stage: Recipe, name: str, trains: str) -> bool:
+    return name in _reads(stage, None) and _trains(stage, None) == trains
+
+
+def _trains(stage: Recipe, loss: Loss | None) -> str:
+    return (loss or build_loss(stage.loss)).trains
 
 
 def _ignore(column: str) -> str:

@@ -7,13 +7,16 @@ from zoo.errors import ScoresMismatchError
 from zoo.evaluation.graded import GradedScores, compare_graded
 from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import WAYS, PairScores, compare
+from zoo.evaluation.reranked import MEASURES, RerankedScores, compare_reranking
 from zoo.strangers import terminal
 
 RETRIEVAL = "nDCG@10, mean of both ways"
 GRADED = "Spearman of similarity and grade"
+RERANKED = "MRR@10 of the right document"
 FEWEST = 30  # queries: with fewer the intervals span half the scale
 HOW = "hold some out: --holdout 0.1, --held-out FILE or a column split"
 _MORE = f"hold out more: --holdout {FEWEST}, --held-out FILE or a column split"
+_NAMES = dict(zip(MEASURES, ("MRR@10", "right one first"), strict=True))
 _SHOWN = ("recall@1", "recall@5", "recall@10")
 
 Kind = Literal["better", "worse", "no clear change", "too few", "not measured"]
@@ -23,11 +26,13 @@ class Scores(NamedTuple):
     """Everything that is measured on held-out pairs at one time; None for what they do not tell.
 
     Attributes:
-        retrieval: of pairs that are right. graded: of pairs with grades.
+        retrieval: of pairs that are right. graded: of pairs with grades. reranked: of right pairs among other documents, where a
+            reranker is trained.
     """
 
     retrieval: PairScores | None = None
     graded: GradedScores | None = None
+    reranked: RerankedScores | None = None
 
 
 class Verdict(NamedTuple):
@@ -64,6 +69,8 @@ def deciding(scores: Scores, graded: bool) -> tuple[str, float] | None:
     """
     if graded and scores.graded is not None:
         return GRADED, scores.graded.spearman().value
+    if scores.reranked is not None:
+        return RERANKED, float(scores.reranked.values(MEASURES[0]).mean())
     if scores.retrieval is not None:
         return RETRIEVAL, sum(float(getattr(scores.retrieval, way).ndcg.mean()) for way in WAYS) / len(WAYS)
     return (GRADED, scores.graded.spearman().value) if scores.graded is not None else None
@@ -99,7 +106,7 @@ def judge(before: Scores, after: Scores, graded: bool) -> Verdict:
 
 
 def lines(before: Scores, after: Scores) -> list[Line]:
-    """The rows of the table: recall both ways, the mean that decides, the correlation of graded pairs.
+    """The rows of the table: recall both ways, the mean that decides, the measures of reranking, the correlation of graded pairs.
 
     Intervals are of 95 %, by bootstrap over the queries, and of the differences by paired bootstrap. That of the mean of
     both ways is the mean of theirs, as wide as if they rose and fell together.
@@ -117,7 +124,16 @@ def lines(before: Scores, after: Scores) -> list[Line]:
             ]
         both = [Interval(*_mean([by[way]["ndcg@10"] for way in WAYS])) for by in ends]
         found.append(Line("", "nDCG@10, both ways", *both, _change(before, after, RETRIEVAL)))
-    return found + graded_lines(before, after)
+    return found + reranked_lines(before, after) + graded_lines(before, after)
+
+
+def reranked_lines(before: Scores, after: Scores) -> list[Line]:
+    """The rows of right documents among others, where there are some."""
+    if before.reranked is None or after.reranked is None:
+        return []
+    ends = [scores.reranked.intervals() for scores in (before, after)]
+    changes = compare_reranking(before.reranked, after.reranked)
+    return [Line("", _NAMES[m], ends[0][m], ends[1][m], changes[m]) for m in MEASURES]
 
 
 def graded_lines(before: Scores, after: Scores) -> list[Line]:
@@ -161,6 +177,8 @@ def count_of(scores: Scores, measure: str) -> int:
     """How many queries a figure is the mean of, one way at least; pairs of a correlation."""
     if measure == GRADED:
         return len(scores.graded) if scores.graded is not None else 0
+    if measure == RERANKED:
+        return len(scores.reranked) if scores.reranked is not None else 0
     return min(len(getattr(scores.retrieval, way)) for way in WAYS) if scores.retrieval is not None else 0
 
 
@@ -168,6 +186,9 @@ def counted(scores: Scores) -> str:
     """How much was held out, in a few words."""
     pairs = scores.retrieval.pairs if scores.retrieval is not None else 0
     ranked = [f"{pairs:,} pair{'s' if pairs > 1 else ''}"] if pairs else []
+    if scores.reranked is not None:
+        each = round(float(scores.reranked.candidates.mean()), 1)
+        ranked.append(f"{len(scores.reranked):,} queries with {each:g} candidates each")
     return ", ".join([*ranked, *([f"{len(scores.graded):,} graded pairs"] if scores.graded is not None else [])])
 
 
@@ -181,6 +202,8 @@ def way_name(way: str, scores: PairScores | None) -> str:
 def _change(before: Scores, after: Scores, measure: str) -> Difference:
     if measure == GRADED:
         return compare_graded(before.graded, after.graded)  # type: ignore[arg-type]
+    if measure == RERANKED:
+        return compare_reranking(before.reranked, after.reranked)[MEASURES[0]]  # type: ignore[arg-type]
     changes = compare(before.retrieval, after.retrieval)  # type: ignore[arg-type]
     both = [changes[way]["ndcg@10"] for way in WAYS]
     return Difference(*_mean(both)[:3], share=max(one.share for one in both))

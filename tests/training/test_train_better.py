@@ -10,7 +10,8 @@ import torch
 from zoo.training import recipes, train
 from zoo.training.checkpoint import last_checkpoint, step_of
 from zoo.training.errors import PairsError, RecipeError
-from zoo.training.judging import HeldOutEncoder, plan
+from zoo.training.held_out import HeldOutEncoder
+from zoo.training.judging import plan
 from zoo.training.losses import build_loss
 from zoo.training.recipe import Recipe
 from zoo.training.recipes import RECIPES

@@ -11,8 +11,8 @@ import torch
 from zoo.training import train
 from zoo.training.balancing import balance_weights
 from zoo.training.cached_embeddings import check_teacher
-from zoo.training.checks import check_similarity
 from zoo.training.errors import DifferentModelsError, MiningError
+from zoo.training.kinds.embedders import check_similarity
 from zoo.training.losses import build_loss, list_losses
 from zoo.training.losses.infonce import InfoNCE
 from zoo.training.merging import uniform
@@ -49,7 +49,7 @@ OPTIONS["starbucks"] = "(pairs=[[1, 16], [2, 32]]):infonce"
 
 def test_every_loss_holds_for_norms_or_is_refused_by_name() -> None:
     spec = dot_model().spec
-    for name in list_losses():
+    for name in list_losses("embedders"):
         loss = build_loss(name + OPTIONS.get(name, ""))
         check_similarity(replace(spec, similarity="cosine"), loss)
         if name in HOLD:

@@ -102,7 +102,7 @@ def test_every_model(name, micro_batch):
     assert_same(gradients(model, loss, None, 0, extras), gradients(model, loss, micro_batch, 0, extras))
 
 
-@pytest.mark.parametrize("name", list_losses())
+@pytest.mark.parametrize("name", list_losses("embedders"))
 def test_every_loss(name):
     model, loss = model_of("text-test"), build_loss(SPECIAL.get(name, name)).double()
     extras = extras_of(2, model.spec.dim if name == "imitation" else 7)  # which copies vectors, so has as many columns

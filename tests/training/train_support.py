@@ -9,6 +9,7 @@ from zoo.training import Pair, Recipe
 
 from zoo import build_model
 from zoo.inputs.item import Item
+from zoo.reranking import build_reranker
 
 SHAPES = ("circle", "square", "bar", "cross")
 PAINTS = {"red": (200, 30, 30), "blue": (30, 60, 210), "green": (30, 160, 60)}
@@ -80,6 +81,12 @@ def fresh(name: str = "mini-test", seed: int = 3):
     """A tiny model, always the same."""
     torch.manual_seed(seed)
     return build_model(name)
+
+
+def fresh_reranker(name: str = "ms-marco-test", seed: int = 3):
+    """A tiny reranker, always the same."""
+    torch.manual_seed(seed)
+    return build_reranker(name)
 
 
 def same_weights(a, b) -> bool:

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from zoo.training.cached_embeddings import teacher_vectors
+from zoo.training.kinds import kind_of, trained
 from zoo.training.losses import list_losses
 from zoo.training.losses.by_data import loss_of
 from zoo.training.run import Run
 from zoo.training.sharding import whole
 from zoo.training.trainer import make_feed
 
-from tests.training.train_support import fresh, quick, text_pairs
+from tests.training.train_support import fresh, fresh_reranker, quick, text_pairs
 from zoo.inputs.item import Item
 
 WRITTEN = {
@@ -53,17 +53,19 @@ def main(rank: int, world: int, rendezvous: str, out: Path, sharded: bool) -> No
             losses = (("graded", "cosent(learn=True)"),)
             recipe = replace(recipe, loss="infonce", losses=losses, sampler="homogeneous", batch_size=4)
             mine = [replace(pair, dataset=("graded", "other")[i % 2]) for i, pair in enumerate(pairs)]
-        model = fresh("text-test").double()
+        model = (trained(fresh_reranker()) if name in list_losses("rerankers") else fresh("text-test")).double()
         for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # the processes draw apart
+            if isinstance(getattr(module, "dropout", None), float):
+                module.dropout = 0.0
         cache = out.parent / f"cache-{out.stem}"
         loss = loss_of(recipe).double()
         if "teacher_queries" in loss.reads:
             recipe = replace(recipe, teacher="zoo-mini")
         if name == "imitation":
             recipe, cache = replace(recipe, teacher=str(taught)), cache.with_name(f"{cache.name}-{name}")
-        teacher = teacher_vectors(model, mine, recipe, cache, loss, progress=False)
+        teacher = kind_of(model).teacher(model, mine, recipe, cache, loss, progress=False)
         run = Run(model, recipe, loss, sharded=sharded)
         feed = make_feed(model, mine, recipe, cache, progress=False, teacher=teacher)
         found[f"{name}/loss"] = torch.tensor(run._gradients(feed.batch(0)), dtype=torch.float64)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.arguments import checked, text
+from zoo.arguments import checked, one_of, optional, text
 from zoo.registry.plugins import discover, ours_first
 
 from ..errors import LossError
@@ -34,6 +34,7 @@ class Loss(nn.Module):
             `teacher_queries` `(B, D')`, `teacher_targets` `(B + B·M, D')`: a frozen model's unit vectors of the items;
             `teacher_scores` `(B, 1 + M)`: a reranker's scores of the positive, then of the own negatives; -inf for
             an empty place;
+            `labels` `(B, 1 + M)`: of a reranker's candidates (see `RerankLoss`);
             `progress`: share of the run that is done, 0 to 1, a float.
         may_read: names that it uses where the data have them.
         all_positives: whether all positives of a pair are to be targets, the further ones after its hard negatives;
@@ -50,7 +51,10 @@ class Loss(nn.Module):
             when the run is over. Of the losses that compare every query with every target.
         teacher: the teacher that it names, as `load_model` opens it; "" leaves that to the recipe.
         takes: kinds of parts that it may be built with (`parts.py`), which are then its argument `parts`.
+        trains: "embedders", or "rerankers" (`RerankLoss`).
     """
+
+    trains: Literal["embedders", "rerankers"] = "embedders"
 
     reads: frozenset[str] = frozenset()
     may_read: frozenset[str] = frozenset()
@@ -70,9 +74,13 @@ class Loss(nn.Module):
         """Reads what these losses and parts read, and asks of data, model and teacher what any of them asks.
 
         Raises:
-            LossError: they name several teachers, or compare different layers.
+            LossError: they name several teachers, compare different layers, or train different models.
         """
         others = list(others)
+        kinds = sorted({other.trains for other in others if isinstance(other, Loss)})
+        if len(kinds) > 1:
+            raise LossError(f"losses of one stage train one model, and these train {' and '.join(kinds)}")
+        self.trains = kinds[0] if kinds else self.trains
         for name in ("reads", "may_read"):
             setattr(self, name, frozenset().union(*(getattr(other, name) for other in others)))
         for name in ("all_positives", "hard_negatives", "needs_negatives"):
@@ -92,6 +100,11 @@ class Loss(nn.Module):
     def of(self, part: int) -> "Loss":
         """The loss of a batch; there are several in a stage with one for each kind of data (`ByData`)."""
         return self
+
+    @property
+    def tells_empty(self) -> bool:
+        """Whether it leaves out the places that a query with fewer negatives than others leaves empty."""
+        return bool({"right", "empty"} & (self.reads | self.may_read))
 
     def check_negatives(self, count: int) -> None:
         """Raises an error where so many places for hard negatives a query are too few to compute it."""
@@ -208,10 +221,16 @@ def register_loss_part(name: str, **alone: Any) -> Callable[[type], type]:
     return register
 
 
-def list_losses() -> list[str]:
-    """Names of all losses and parts; a file dropped into `training/losses` is enough, or a package with an entry point."""
+@checked(trains=optional(one_of("embedders", "rerankers")))
+def list_losses(trains: Literal["embedders", "rerankers"] | None = None) -> list[str]:
+    """Names of all losses and parts; a file dropped into `training/losses` is enough, or a package with an entry point.
+
+    Args:
+        trains: those of one kind of model alone.
+    """
     discover("losses", __package__)
-    return sorted(_Registry.makers)
+    makers = sorted(_Registry.makers.items())
+    return [name for name, maker in makers if trains in (None, getattr(maker, "trains", "embedders"))]
 
 
 def find_loss(name: str) -> tuple[Maker, dict[str, Any] | None]:

@@ -195,8 +195,11 @@ def describe_losses() -> list[tuple[str, str]]:
     return lines
 
 
-def losses_reading(name: str) -> list[str]:
-    """How the losses are written that read a named tensor of the batch (`Loss.reads`); wrappers read what they wrap."""
+def losses_reading(name: str, trains: str = "embedders") -> list[str]:
+    """How the losses of a kind of model are written that read a named tensor of the batch (`Loss.reads`); wrappers read what
+    they wrap. Of "scores" a reranker's `labels` are made.
+    """
+    name = "labels" if (name, trains) == ("scores", "rerankers") else name
     written = []
     for known in list_losses():
         maker, _ = find_loss(known)
@@ -206,6 +209,8 @@ def losses_reading(name: str) -> list[str]:
             loss: Any = build_loss(known)
         except LossError:  # it has no defaults
             loss = maker
+        if loss.trains != trains:
+            continue
         if name in loss.reads | loss.may_read:
             written.append(known)
         elif name in loss.variants:

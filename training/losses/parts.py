@@ -132,13 +132,15 @@ class Wrapper(Loss):
         over_layers: whether it is given those of several layers; it is then the outermost, wherever it is written.
 
     Raises:
-        ValueError: the inner loss compares layers itself.
+        ValueError: the inner loss compares layers itself, or is none over embeddings.
     """
 
     over_layers: bool = False
 
     def __init__(self, inner: Loss) -> None:
         super().__init__()
+        if inner.trains != "embedders":
+            raise ValueError("it compares cuts or layers of embeddings, and the loss inside trains rerankers")
         if inner.layers:
             raise ValueError(
                 "the loss inside compares layers already, and this one is around a loss over final embeddings"

@@ -31,12 +31,12 @@ class Total(Loss):
                 "further positives stand among the targets of some of its losses and not of others: multi_positive"
             )
 
-    def forward(self, queries: Tensor, targets: Tensor, **extras: Any) -> Tensor:
-        """See `Loss.forward`; each loss is given what it reads."""
-        total = queries.new_zeros(())
+    def forward(self, *batch: Tensor, **extras: Any) -> Tensor:
+        """See `Loss.forward`, of rerankers' losses `RerankLoss.forward`; each loss is given what it reads."""
+        total = batch[0].new_zeros(())
         for weight, loss in zip(self.weights, self.terms, strict=True):
             # A loss knows its own tensors by name; one of another's would be an argument that it does not expect.
             names = loss.reads | loss.may_read
-            mine = loss(queries, targets, **{name: value for name, value in extras.items() if name in names})
+            mine = loss(*batch, **{name: value for name, value in extras.items() if name in names})
             total = total + (mine if weight == 1 else weight * mine)
         return total

@@ -24,6 +24,7 @@ from .pairs import (
     regions_lora,
 )
 from .published import kalm, lg_anna, lightclip, llm_embedder, nv_embed, peg
+from .rerankers import granite_reranker, reranker, reranker_distilled, reranker_listwise, reranker_lora
 from .stages import progressive, qzhou, retrieval_first
 from .vlm import instructcir_stages, umarvel_stages, vlm2vec
 
@@ -39,6 +40,7 @@ __all__ = [
     "finetune_locked_text",
     "get_recipe",
     "graded",
+    "granite_reranker",
     "hard_negatives",
     "instructcir_stages",
     "kalm",
@@ -56,6 +58,10 @@ __all__ = [
     "read_recipe",
     "regions",
     "regions_lora",
+    "reranker",
+    "reranker_distilled",
+    "reranker_listwise",
+    "reranker_lora",
     "retrieval_first",
     "umarvel_stages",
     "vlm2vec",
@@ -86,6 +92,11 @@ RECIPES: dict[str, Callable[..., Recipe | tuple[Recipe, ...]]] = {
     "composed": composed,
     "regions": regions,
     "regions-lora": regions_lora,
+    "reranker": reranker,
+    "reranker-listwise": reranker_listwise,
+    "reranker-distilled": reranker_distilled,
+    "reranker-lora": reranker_lora,
+    "granite-reranker": granite_reranker,
     "vlm2vec": vlm2vec,
     "umarvel": umarvel_stages,
     "instructcir": instructcir_stages,

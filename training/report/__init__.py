@@ -80,7 +80,10 @@ def write_report(out: Path) -> Path:
                 *([] if can_draw() else [Paragraph(_NO_PLOTS, "note")]),
             ],
         ),
-        ("Retrieval on held-out pairs", parts.held_out(before, after)),
+        (
+            "Reranking of held-out pairs" if last is None and after.reranked else "Retrieval on held-out pairs",
+            parts.held_out(before, after),
+        ),
         ("Training", parts.training(metrics, evaluations)),
         ("The space of the vectors", parts.space(before.retrieval, after.retrieval)),
         ("Examples", parts.examples(kept, last)),

@@ -11,7 +11,7 @@ from zoo.evaluation.metrics import Difference, Interval
 from zoo.evaluation.pairs import WAYS, PairScores, compare
 from zoo.tables.pairs import RIGHT
 
-from ..verdict import GRADED, HOW, Scores, Verdict, graded_lines, way_name
+from ..verdict import GRADED, HOW, Line, Scores, Verdict, graded_lines, reranked_lines, way_name
 from .examples import KINDS
 from .page import Block, Case, Cases, Folded, Paragraph, Plots, Table, Tiles
 from .plots import arrow, can_draw, curve, dumbbells, finite, planes, smooth
@@ -48,6 +48,9 @@ def summary(before: Scores, after: Scores, metrics: Metrics, verdict: Verdict | 
     if graded:
         count = len(after.graded or before.graded)  # type: ignore[arg-type]
         tiles.append((GRADED, " → ".join(map(_percent, graded)), f"{count:,} graded pairs"))
+    for line in reranked_lines(before, after):
+        queries = f"{len(after.reranked):,} queries"  # type: ignore[arg-type]
+        tiles.append((line.measure, f"{_percent(line.before)} → {_percent(line.after)}", queries))
     said = [Paragraph(verdict.text, f"verdict {verdict.kind.split()[0]}")] if verdict is not None else []
     if verdict is None or verdict.kind != "too few":  # of which nothing can be said one way either
         said += [Paragraph(told, "note") for told in _verdicts(changes, last)]
@@ -71,16 +74,26 @@ def _verdicts(changes: Mapping[str, Mapping[str, Difference]], last: PairScores 
 def held_out(before: Scores, after: Scores) -> list[Block]:
     if before == after == Scores():
         return [Paragraph(f"No pairs were held out, so nothing is known but the loss; {HOW}.")]
-    graded = graded_lines(before, after)
-    rows = [
-        [line.measure, *map(_with_interval, (line.before, line.after)), _points(line.difference)] for line in graded
-    ]
+    rows, reranked = ([_cells(line) for line in lines(before, after)] for lines in (graded_lines, reranked_lines))
     note = (
         f"Graded pairs: Spearman's correlation, times 100, of the model's similarity with the grades. Below, a pair counts as "
         f"right from a grade of {RIGHT} on."
     )
-    table = [Table(("", "before", "after", "difference"), rows), Paragraph(note, "note")] if rows else []
+    head = ("", "before", "after", "difference")
+    table = [Table(head, rows), Paragraph(note, "note")] if rows else []
+    if reranked:
+        each = after.reranked.candidates  # type: ignore[union-attr]
+        told = (
+            f"{len(each):,} queries, each with its document among {each.min():,} to {each.max():,} candidates: its hard negatives, then "
+            "documents of other held-out pairs. MRR@10: 1 over the place of the right one, 0 below the tenth; ties count against "
+            "it. In brackets 95 % bootstrap intervals over the queries; the differences are paired, query by query."
+        )
+        table += [Table(head, reranked), Paragraph(told, "note")]
     return [*table, *_retrieval(before.retrieval, after.retrieval)]
+
+
+def _cells(line: Line) -> list[str]:
+    return [line.measure, _with_interval(line.before), _with_interval(line.after), _points(line.difference)]
 
 
 def _retrieval(before: PairScores | None, after: PairScores | None) -> list[Block]:

@@ -1,4 +1,4 @@
-"""Train or fine-tune a model on pairs of your own.
+"""Train or fine-tune an embedder or a reranker on pairs of your own.
 
 The pairs come from a CSV, TSV, JSONL or Parquet file, a folder of images, WebDataset shards or a Hub data set (hf:org/name).
 Roles and modalities are inferred from the column names (image, text, query, positive, negative, query_image, score, ...) and
@@ -23,6 +23,7 @@ EXAMPLES = (
     "zoo train --resume runs/mine                         # go on where a stopped run was",
     "zoo train --resume runs/mine --epochs 10             # lengthen a run, finished or not",
     "zoo train qa.jsonl --model bge-small-en-v1.5 --recipe hard-negatives --out runs/qa",
+    "zoo train qa.jsonl --model qwen3vl-reranker-2b --recipe reranker --out runs/reranker",
     "zoo train shards/ --model siglip2-vit-b16-256 --recipe lora --loss sigmoid --micro-batch 64 --out runs/big",
     "zoo train retrieval=a.jsonl classes=b.jsonl --recipe retrieval-first --out runs/two-stages",
     "zoo train --recipe zoo-mini --out runs/zoo-mini      # the packaged model again, under an hour (pip: extra mini)",
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data", nargs="*", metavar="[NAME=]DATA", help="training pairs; several are data sets with a name each"
     )
     parser.add_argument(
-        "--model", metavar="NAME", help=f"what is trained: a name of `zoo list` or ./FOLDER (default: {DEFAULT_MODEL})"
+        "--model",
+        metavar="NAME",
+        help=f"what is trained: a name of `zoo list`, of `zoo list --rerankers`, or ./FOLDER (default: {DEFAULT_MODEL})",
     )
     add_like(parser)
     add_ignore(parser, "or this column of the data; ")
@@ -104,7 +107,7 @@ def _add_steps(run: Any) -> None:
         "--loss",
         action="append",
         metavar="[DATA=]LOSS",
-        help='e.g. sigmoid, "infonce(temperature=0.05)", "infonce + focal(2) + guided(NAME) + matryoshka(128, 64)"; repeat for some '
+        help='e.g. sigmoid, "infonce(temperature=0.05)", of a reranker binary, plistmle; "infonce + focal(2) + guided(NAME) + matryoshka(128, 64)"; repeat for some '
         'data sets by name: "sts*=cosent"',
     )
     run.add_argument("--sampler", help='e.g. no_duplicates, homogeneous, "interleaved(sub_batch=64)"')
@@ -118,6 +121,12 @@ def _add_steps(run: Any) -> None:
     )
     run.add_argument(
         "--negatives", type=integer, metavar="N", help="hard negatives per pair (default: as many as most pairs have)"
+    )
+    run.add_argument(
+        "--random-negatives",
+        type=integer,
+        metavar="N",
+        help="of a reranker: documents of other rows beside each query (default: 4 where the data have no negatives)",
     )
     run.add_argument(
         "--without-negatives",
@@ -149,7 +158,11 @@ def _add_steps(run: Any) -> None:
     run.add_argument("--ema", type=real, metavar="X", help="decay of the exponential moving average that is saved")
     run.add_argument("--precision", choices=("float32", "bf16", "fp16"), help="of the forward pass (default: float32)")
     run.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the best that is here)")
-    run.add_argument("--teacher", metavar="NAME", help="a frozen model for gist, distillation and adaptive_margin")
+    run.add_argument(
+        "--teacher",
+        metavar="NAME",
+        help="a frozen model for gist, distillation and adaptive_margin; for score_distillation a reranker",
+    )
     run.add_argument("--seed", type=integer, help="seed of everything random")
 
 

@@ -33,6 +33,8 @@ _MOST_BYTES = 2**28  # of a table of the text tower; zoo-mini's has 20 million
 class ImageFeed:
     """Batches of a `ImageData` for the trainer (see `training/dataloader.py: Feed`), for one process."""
 
+    told = ""
+
     def __init__(self, data: ImageData, model: Embedder, recipe: "MiniRecipe", sampler: BatchSampler) -> None:
         self.data, self.recipe, self.sampler, self.answers = data, recipe, sampler, data.answers
         towers = list(model.towers)

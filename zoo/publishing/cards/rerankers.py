@@ -70,6 +70,12 @@ def fact_rows(spec: RerankerSpec) -> dict[str, str]:
     return {row: value for row, value in facts.items() if value}
 
 
+def fact_table(spec: RerankerSpec) -> str:
+    """`fact_rows` as Markdown."""
+    rows = (f"| {name} | {value} |" for name, value in fact_rows(spec).items())
+    return "\n".join(["| fact | value |", "| --- | --- |", *rows])
+
+
 def how_it_reads(spec: RerankerSpec) -> dict[str, str]:
     """What → in words, in order."""
     if spec.judge is None:
@@ -100,14 +106,18 @@ def sequence(spec: RerankerSpec) -> str:
     return repr(Prompt(judge.format.prompt).render(content, judge.format, instruction))
 
 
-def summary(spec: RerankerSpec) -> str:
-    """One sentence on what goes in and what comes out."""
+def summary(spec: RerankerSpec, *, weights: bool = False) -> str:
+    """One sentence on what goes in and what comes out.
+
+    Args:
+        weights: it has trained ones, wherever they are; else the spec says.
+    """
     media = {"text": "texts", "image": "images", "video": "videos"}
     *others, last = [media[kind] for kind in ("text", "image", "video") if kind in spec.modalities]
     kinds = f"{', '.join(others)} and {last}" if others else last
     scale = " from 0 to 1" if spec.activation == "sigmoid" else ""
     what = f"Reranker: reads a query and a document, of {kinds}, together, and scores{scale}"
-    if spec.hub_id:
+    if spec.hub_id or weights:
         return f"{what} how well the one answers the other."
     if spec.name.endswith("-test"):
         return f"{what}, tiny and with random weights: it exists for tests and for writing code without a network."
@@ -123,9 +133,9 @@ def opened(spec: RerankerSpec) -> str:
     return f'load_reranker("./my-checkpoint", like="{spec.name}")'
 
 
-def usage(spec: RerankerSpec) -> str:
-    """The shortest program that ranks with this reranker."""
-    call = opened(spec)
+def usage(spec: RerankerSpec, place: str = "") -> str:
+    """The shortest program that ranks with this reranker, by its name or from a folder."""
+    call = f'load_reranker("{place}")' if place else opened(spec)
     first = "from pathlib import Path\n\n" if "image" in spec.modalities else ""
     other = 'Path("photo.jpg")' if first else '"a red car"'
     return (
@@ -143,12 +153,11 @@ def render_reranker(spec: RerankerSpec, old: str, results: Iterable[Result] = ()
     """
     kept, body = split(old)
     results: Sequence[Result] = list(results)
-    table = "\n".join(["| fact | value |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in fact_rows(spec).items())])
     reads = "\n".join(f"- {what}: {words}" for what, words in how_it_reads(spec).items())
     parts = [
         f"# {spec.name}",
         summary(spec),
-        table,
+        fact_table(spec),
         training_data(spec.hub_id),
         f"## Use\n\n```python\n{usage(spec)}\n```",
         f"## How it reads\n\n{reads}",
