@@ -171,6 +171,7 @@ FACTS: dict[str, list[Any]] = {
     "recipe": [5, None],
     "targets": ["image", 5, None, [5]],
     "pages": [5, None, "scan"],
+    "head_dims": ["256", 256, ["256"], [256.0], [0], None],
     "outputs": ["sparse", 5, None, [5], ["splade"]],
 }
 # Not walked: what is an object of the zoo's own, or of any type.

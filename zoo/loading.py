@@ -114,7 +114,8 @@ def load_model(
             "image"]. The others take no memory, and the model says that it does not read their media; text is always read, and
             vectors of what is left are those of the whole model. None for all.
         layers, dim: keep the first blocks, and the first dimensions of the vectors, as 2D Matryoshka and Starbucks models are
-            used (see `zoo.formats.shortening`); `save_pretrained` then writes the shortened model.
+            used (see `zoo.formats.shortening`); `save_pretrained` then writes the shortened model. Of a model with a last layer for
+            each of several lengths (`ModelSpec.head_dims`, Stella), `dim` takes that layer, and no other length is offered.
 
     Raises:
         ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
@@ -135,6 +136,8 @@ def load_model(
     known = like or (name_or_path if isinstance(name_or_path, str) else "")
     if truncation is not None and is_registered(known):
         _truncated(get_spec(known), truncation)  # refused before anything is fetched
+    if dim is not None and like is None and is_registered(known):
+        _check_head(get_spec(known), dim)
     if against is not None and is_registered(known):
         get_spec(known).check_target(against)
     device = torch.device(device or best_device())
@@ -151,6 +154,7 @@ def load_model(
         dtype=dtype,
         ignore=ignore,
         towers=None if towers is None else wanted_towers(towers),
+        dim=dim,
     )
     if truncation is not None:
         model.spec = _truncated(model.spec, truncation)
@@ -164,6 +168,15 @@ def load_model(
     if layers is not None or dim is not None:
         model = shorten(model, layers, dim)
     return model.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def _check_head(spec: ModelSpec, dim: int) -> None:
+    """Raises ArgumentError where a model has a last layer for each of several lengths, and none for this one."""
+    if spec.head_dims and dim not in spec.head_dims:
+        raise ArgumentError(
+            f"dim={dim}: {spec.name} has a last layer each for vectors of {', '.join(map(str, spec.head_dims))} dimensions; write one of "
+            "them, or cut its vectors with encode(dim=…)"
+        )
 
 
 def best_device() -> str:
@@ -195,6 +208,7 @@ def open_model(
     dtype: "torch.dtype | None" = None,
     ignore: Sequence[str] = (),
     towers: frozenset[str] | None = None,
+    dim: int | None = None,
 ) -> "Embedder":
     """The work after `zoo.load_model`, which describes the arguments and errors."""
     ignored = Ignore(ignore)
@@ -206,6 +220,7 @@ def open_model(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
         towers=towers,
+        dim=dim,
     )
     model = _open(name, like, opening)
     ignored.say_unmet()
@@ -249,11 +264,14 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
     if opening.towers is not None:
         found = model.spec
         spec = replace(spec, modalities=found.modalities, params=found.params, format=found.format, media=found.media)
+    if opening.dim is not None and spec.head_dims:
+        spec = replace(spec, dim=opening.dim, params=sum(weight.numel() for weight in model.parameters()))
     check_promise(spec, model.spec, "its checkpoint")
     # The files of all others say how they are read: a loader of its own, or the registered `format`, is the same for all.
     if not spec.packaged and spec.format is None and (not spec.source or spec.source.startswith("hf:")):
         _check_parts(model, spec)
-    model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision)
+    # What was opened has the one layer; the others are the repository's.
+    model.spec = replace(spec, revision=opening.revision or model.spec.revision or spec.revision, head_dims=())
     return model
 
 

@@ -43,7 +43,7 @@ CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("modalities", "languages", "targets", "outputs"), texts),
     **dict.fromkeys(("prompts", "roles", "around"), named_texts),
     "dim": whole(),
-    "dims": wholes,
+    **dict.fromkeys(("dims", "head_dims"), wholes),
     "params": whole(0),
     "packaged": flag,
     "pool_prompt": flag,
@@ -102,6 +102,8 @@ class ModelSpec:
         targets: what a text of it may be compared with, the usual one first, where each has another vector of a text ("image",
             "regions"); () for all models whose texts have one vector.
         pages: as what a page of a document is read: its "image", or its "text", and the image of a page without any.
+        head_dims: lengths of vectors for each of which the checkpoint has a last layer of its own, `load_model(name, dim=…)`; () where it
+            has one, whose vectors are cut.
         outputs: what it gives of a text beside its vector, from the same pass (`model.encode_outputs`): "sparse" lexical weights,
             "tokens", a vector for every token; () for most models.
         recipe: what makes its weights, where they are published nowhere: `zoo train --recipe <this>`; "" for all others.
@@ -145,6 +147,7 @@ class ModelSpec:
     example: str = ""
     pool_prompt: bool = True
     outputs: tuple[str, ...] = ()
+    head_dims: tuple[int, ...] = ()
     around: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -178,6 +181,7 @@ class ModelSpec:
         object.__setattr__(self, "languages", tuple(self.languages))
         object.__setattr__(self, "targets", tuple(self.targets))
         object.__setattr__(self, "outputs", tuple(self.outputs))
+        object.__setattr__(self, "head_dims", tuple(self.head_dims))
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
         object.__setattr__(self, "roles", MappingProxyType(dict(self.roles)))
         object.__setattr__(self, "around", MappingProxyType(dict(self.around)))
@@ -308,9 +312,9 @@ class ModelSpec:
             if facts[name] == usual:
                 del facts[name]
         facts["roles"] = dict(self.roles)
-        for name in ("languages", "targets", "outputs"):
+        for name in ("languages", "targets", "outputs", "head_dims"):
             facts[name] = list(facts[name])
-        for name in ("roles", "languages", "targets", "outputs"):
+        for name in ("roles", "languages", "targets", "outputs", "head_dims"):
             if not facts[name]:
                 del facts[name]
         if self.default_prompt_name is None and "default" not in self.prompts:

@@ -79,6 +79,9 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "dim": f"{spec.dim}"
         + (" for every token" if spec.similarity == "maxsim" else "")
         + (f" (also {', '.join(map(str, shorter))})" if shorter else ""),
+        "other lengths": f"{', '.join(str(d) for d in spec.head_dims if d != spec.dim)}: load_model(…, dim=…)"
+        if spec.head_dims
+        else None,
         "also of a text": ", ".join(f"{name} (model.encode_{name})" for name in spec.outputs) or None,
         "similarity": "dot product, of vectors with their norms" if spec.similarity == "dot" else None,
         "weights": f"{short(spec.params)} ({spec.params:,})" if spec.params else None,

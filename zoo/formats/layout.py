@@ -33,6 +33,8 @@ class Opening:
             each other and of how vectors are compared, where the files do not say it.
         local: whether it is the user's own folder, which may name others on this machine; a repository's may not.
         dtype: of the weights, float32 if None; for a layout that would else take twice the memory as it loads.
+        dim: length of the vectors that are wanted; a layout with a last layer for each of several takes that one, and all others leave
+            the cut to `zoo.formats.shortening`.
         ignore: settings to read as if they were not there. trust_remote_code, allow_pickle: as in `zoo.load_model`.
     """
 
@@ -47,6 +49,7 @@ class Opening:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     towers: frozenset[str] | None = None
+    dim: int | None = None
 
     @property
     def around(self) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from zoo.formats import TOKENIZER_FILES, read_json, read_object, weight_files
 from zoo.formats.backbones import check_text
 from zoo.formats.checks import config_schema
 from zoo.formats.checks.folder import check_folder
+from zoo.formats.dense_heads import with_dim
 from zoo.formats.known import sentence_transformers as known
 from zoo.formats.layout import Layout, Opening, no_towers, register_layout
 from zoo.formats.model2vec import table_of
@@ -101,7 +102,7 @@ class SentenceTransformers(Layout):
         rows = config_schema.check_modules(read_json(folder / MODULES), str(folder / MODULES))
         for row in rows:
             read(row, known.MODULES, folder / MODULES, opening.ignore)
-        modules = [_module(row, folder) for row in rows]
+        modules = with_dim([_module(row, folder) for row in rows], opening.dim, folder)
         settings = _read(folder / SETTINGS, known.SETTINGS, opening.ignore)
         check_keys(settings, config_schema.SETTINGS, str(folder / SETTINGS))
         similarity = settings.get("similarity_fn_name") or opening.similarity

@@ -88,7 +88,7 @@ def gte_large_en_v1_5(spec: ModelSpec) -> Embedder:
     name="stella-en-400m-v5",
     hub_id="NovaSearch/stella_en_400M_v5",
     revision="1bb50bc7bb726810eac2140e62155b88b0df198f",
-    **{**STELLA, "attention": None, "dim": 1024, "params": 435_188_736, "max_tokens": 512},
+    **{**STELLA, "attention": None, "params": 435_188_736, "max_tokens": 512},
 )
 def stella_en_400m_v5(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, LARGE_EN.config, Mean(), stella_head(1024, 1024))

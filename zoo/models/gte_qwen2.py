@@ -32,6 +32,8 @@ STELLA: Facts = {
         "document": "",
     },
     "roles": {"query": "s2p_query"},
+    "dim": 1024,
+    "head_dims": (256, 768, 1024, 2048, 4096, 6144, 8192),
 }
 
 
@@ -84,7 +86,7 @@ def gte_qwen2_7b_instruct(spec: ModelSpec) -> Embedder:
     name="stella-en-1.5b-v5",
     hub_id="NovaSearch/stella_en_1.5B_v5",
     revision="d03be74b361d4eb24f42a2fe5bd2e29917df4604",
-    **{**STELLA, **SMALL.facts, "dim": 1024, "params": 1_544_842_752, "max_tokens": 512},
+    **{**SMALL.facts, **STELLA, "params": 1_544_842_752, "max_tokens": 512},
 )
 def stella_en_1500m_v5(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, SMALL.config, Mean(), stella_head(1536, 1024))

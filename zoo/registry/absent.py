@@ -12,8 +12,8 @@ _BGE_CODE = (
     "transformers' class, by attention in both directions for one"
 )
 _SITEMB = (
-    "it adds the vectors of two models, of a chunk alone and of the chunk in its context, and no source that could be read says how "
-    "context and chunk are written, or which of the two a query goes to"
+    "its vector is a sum, of a chunk alone and of the chunk in its context, and no source of its authors' that could be read says how "
+    "the two are written into one text and weighed"
 )
 _HEARS = "embeddinggemma-2, clap-htsat-unfused"
 _WATCHES = "embeddinggemma-2, videoprism-lvt-vit-b"

@@ -117,6 +117,9 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
         "reads": ", ".join(sorted(spec.modalities)),
         "dim": str(spec.dim),
         "Matryoshka cuts": cuts,
+        "other lengths": f"{', '.join(str(d) for d in spec.head_dims if d != spec.dim)}, with a last layer each: `load_model(…, dim=…)`"
+        if spec.head_dims
+        else "",
         "vectors": VECTORS[spec.similarity],
         "also of a text": " and ".join(OUTPUTS[name] for name in spec.outputs),
         "weights": f"{spec.params:,}" if spec.params else "",
