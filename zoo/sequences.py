@@ -93,7 +93,8 @@ class SequenceFormat(_Facts):
         media_first: whether an item's media are read before its text; else after it. Of an item's `parts` their order counts.
         join: what stands between a text and another one that follows it in the item.
         truncation: of sequences over `max_tokens`: "text" takes the end of the last text, and keeps what the prompt ends in;
-            "reference" takes the end of the whole sequence, as the tokenizers of the authors' code do.
+            "reference" takes the end of the whole sequence, as the tokenizers of the authors' code do; "inside" takes the tokens
+            before what the prompt ends in, as code does that puts tokens of prompt and content in a row (Qwen3-Reranker).
         box_frame: of models that read regions through SAM: whether their coordinates are "scaled" to SAM's square, or are the
             image's pixels taken for the square's, as in the authors' SCaR evaluation ("reference").
 
@@ -114,7 +115,7 @@ class SequenceFormat(_Facts):
     punctuate: bool = False
     mixed: bool = True
     join: str = " "
-    truncation: Literal["text", "reference"] = "text"
+    truncation: Literal["text", "reference", "inside"] = "text"
     box_frame: Literal["scaled", "reference"] = "scaled"
     media_first: bool = True
 

@@ -115,13 +115,18 @@ def _activation(config: dict[str, Any], folder: Path, ignore: Ignore) -> Any:
     if not isinstance(block, dict):
         raise UnrecognisedCheckpointError(f"{where}: {known.BLOCK} is a {type(block).__name__}, not an object")
     inside = read(block, known.INSIDE, where, ignore, f"{known.BLOCK}.")
-    beside = read(settings_of(folder), known.SETTINGS, folder / SETTINGS_FILE, ignore)
+    return activation_of(folder, ignore, inside.get("activation_fn") or old) or "sigmoid"
+
+
+def activation_of(folder: Path, ignore: Ignore, other: Any = None) -> Any:
+    """What makes a score of a logit by config_sentence_transformers.json, else by `other`; None where neither says it."""
+    where = folder / SETTINGS_FILE
+    beside = read(settings_of(folder), known.SETTINGS, where, ignore)
     if beside and beside.get("model_type", "CrossEncoder") != "CrossEncoder":
         raise UnrecognisedCheckpointError(f"{folder} is a {beside['model_type']}; zoo.load_model opens embedders")
-    # The order of sentence-transformers 6.
-    said = beside.get("activation_fn") or inside.get("activation_fn") or old
+    said = beside.get("activation_fn") or other  # the order of sentence-transformers 6
     if said is None:
-        return "sigmoid"
+        return None
     if (found := known.ACTIVATIONS.get(str(said).rpartition(".")[2])) is None or not str(said).startswith("torch."):
         ignore.refuse(where, "activation_fn", said, f"the zoo has {', '.join(known.ACTIVATIONS)} of torch")
     return found or "sigmoid"

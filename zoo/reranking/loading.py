@@ -13,12 +13,19 @@ from zoo.arguments import device as device_here
 from zoo.arguments import dtype as a_dtype
 from zoo.arguments import path as a_path
 from zoo.encoders.rust import opening
+from zoo.encoders.text import text_class
 from zoo.errors import ArgumentError, HubError, MissingWeightsError, UnknownModelError, UnrecognisedCheckpointError
-from zoo.formats import read_object, zoo_native
-from zoo.formats.checks.config_schema import RERANKER
+from zoo.formats import read_json, read_object, zoo_native
+from zoo.formats.backbones import read_config
+from zoo.formats.checks.config_schema import RERANKER, check_modules
+from zoo.formats.checks.folder import check_folder
 from zoo.formats.fetching import snapshot
+from zoo.formats.known import cross_encoder as known_files
+from zoo.formats.known.sentence_transformers import MODULES_FILE
 from zoo.formats.layout import Opening, open_with
-from zoo.formats.settings import Ignore
+from zoo.formats.settings import Ignore, read
+from zoo.formats.tokenizer import check_tokenizer
+from zoo.formats.transformers import folder_config, from_pretrained
 from zoo.formats.vlm import VisionLanguage
 from zoo.loading import best_device
 from zoo.registry import LIKE, is_registered
@@ -158,17 +165,71 @@ def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str
     refuse_embedder(folder, config)
     spec = known or _by_backbone(config, folder)
     modalities = frozenset({"text", *spec.judge.format.marks})
-    # Settings of a registered reranker's own files that nothing reads are told; of all others they are refused.
-    kind = as_model(replace(spec, modalities=modalities))
-    told = Opening(name, like=kind, local=local, allow_pickle=how.allow_pickle, ignore=how.ignore)
-    encoder = open_with(VisionLanguage(), folder, told).towers[0].encoder
+    if modalities == {"text"}:
+        encoder = _reader_of_texts(folder, config, spec, how)
+    else:
+        # Settings of a registered reranker's own files that nothing reads are told; of all others they are refused.
+        kind = as_model(replace(spec, modalities=modalities))
+        told = Opening(name, like=kind, local=local, allow_pickle=how.allow_pickle, ignore=how.ignore)
+        encoder = open_with(VisionLanguage(), folder, told).towers[0].encoder
     judge = spec.judge
     with opening(f"the tokenizer in {folder}"):  # also one that makes no token of them
         yes, no = (encoder.tokenizer(word, add_special_tokens=False).input_ids[0] for word in (judge.yes, judge.no))
     rows = _vocabulary_rows(folder, config, encoder, [yes, no], how.allow_pickle)
     params = sum(weight.numel() for weight in encoder.parameters())
-    own = RerankerSpec(name, modalities, "other: of the checkpoint", spec.max_tokens, judge, params=params)
+    activation = _activation(folder, yes, no, known is not None, how.ignore) or spec.activation
+    own = RerankerSpec(
+        name, modalities, "other: of the checkpoint", spec.max_tokens, judge, params=params, activation=activation
+    )
     return Judge(encoder, rows[0] - rows[1], own)
+
+
+def _reader_of_texts(folder: Path, config: dict[str, Any], spec: RerankerSpec, how: _How) -> "SequenceEncoder":
+    """The encoder of a judge that reads texts alone, from the files of a generative language model."""
+    from zoo.encoders.sequence import SequenceEncoder
+    from zoo.encoders.sequence.processor import opened
+
+    assert spec.judge is not None
+    check_folder(folder)
+    layout, where, kind = spec.judge.format, folder / "config.json", config.get("model_type")
+    if kind != layout.backbone:
+        raise UnrecognisedCheckpointError(
+            f"{folder} is a {kind!r}, {spec.name} a {layout.backbone!r}: it is asked like a reranker of its own family"
+        )
+    shape = read_config(folder_config(folder, how.allow_pickle), where, how.ignore, "causal")
+    backbone = from_pretrained(text_class(kind), folder, how.allow_pickle, whole=True, config=shape)
+    tokenizer = opened(folder, kind, layout)
+    check_tokenizer(folder, tokenizer, how.ignore)
+    settings = backbone.config.to_diff_dict() | {"model_type": kind}
+    return SequenceEncoder(settings, layout, {}, spec.max_tokens, backbone=backbone, processor=tokenizer)
+
+
+def _activation(folder: Path, yes: int, no: int, told: bool, ignore: Ignore) -> Any:
+    """What sentence-transformers' files beside a judge say of its score, None without them.
+
+    Args:
+        yes, no: ids of the two answers. told: whether the caller knows how it is asked; these files say it in a chat template.
+
+    Raises:
+        UnrecognisedCheckpointError: they compare other answers, or nobody says how it is asked.
+    """
+    if not (folder / MODULES_FILE).is_file():
+        return None
+    rows = check_modules(read_json(folder / MODULES_FILE), str(folder / MODULES_FILE))
+    places = {str(row.get("type", "")).rpartition(".")[2]: str(row.get("path", "")) for row in rows}
+    if list(places) != ["Transformer", "LogitScore"] or not told:
+        names = ", ".join(registry.list_rerankers())
+        raise UnrecognisedCheckpointError(
+            f"{folder / MODULES_FILE} has the modules {', '.join(places)}, which ask by a chat template that the zoo does not read; say "
+            f"which registered reranker it is asked like: like= one of {names}"
+        )
+    where = folder / places["LogitScore"] / "config.json"
+    score = read(read_object(where), known_files.LOGIT_SCORE, where, ignore)
+    if (score.get("true_token_id"), score.get("false_token_id")) != (yes, no):
+        raise UnrecognisedCheckpointError(
+            f"{where} compares {score}, and the reranker that it is asked like {yes} and {no}"
+        )
+    return folders.activation_of(folder, ignore)
 
 
 def _by_backbone(config: dict[str, Any], folder: Path) -> RerankerSpec:

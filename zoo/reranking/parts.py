@@ -47,6 +47,13 @@ def encoder_of(
     )
 
 
+def wrapped(tokenizer: Any) -> Any:
+    """transformers' tokenizer around one of `tokenizers`, as an encoder of sequences takes it; its first token fills."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=tokenizer.id_to_token(0))
+
+
 def random_reranker(spec: RerankerSpec, config: dict[str, Any], processor: Any = None) -> "Reranker":
     """A reranker with random weights; without a processor it has its shape only."""
     import torch

@@ -191,8 +191,10 @@ class SequenceEncoder(Encoder):
         content = [(kind, self._start(kind, value)) for kind, value in content]
         ids = self._ids(content, media, item.instruction or "")
         if len(ids) > self.max_tokens:
-            reference = self.format.truncation == "reference"
-            ids = self._end_cut(ids) if reference else self._cut(content, media, item.instruction or "", len(ids))
+            if self.format.truncation == "text":
+                ids = self._cut(content, media, item.instruction or "", len(ids))
+            else:
+                ids = self._end_cut(ids, self._tokens(self.prompt.end) if self.format.truncation == "inside" else [])
         check_ids(ids, self.backbone.get_input_embeddings().num_embeddings, self.backbone.config.model_type)
         return Sequenced(ids, self._pooled(ids), media)
 
@@ -280,14 +282,24 @@ class SequenceEncoder(Encoder):
             )
         return ids
 
-    def _end_cut(self, ids: list[int]) -> list[int]:
-        """The sequence up to `max_tokens`, its closing marks cut off, as the authors' tokenizers cut; media stay whole."""
-        if set(ids[self.max_tokens :]) & set(self.media_ids):
+    def _end_cut(self, ids: list[int], end: list[int]) -> list[int]:
+        """The sequence up to `max_tokens`, its closing marks cut off, as the authors' tokenizers cut; media stay whole.
+
+        Args:
+            end: what is put there all the same, the closing marks or nothing.
+
+        Raises:
+            TooManyTokensError: a medium would be cut, or nothing of the content left.
+        """
+        last = self.max_tokens - len(end)
+        if last < 1:
+            raise TooManyTokensError(f"the prompt ends in {len(end)} tokens, and the model reads {self.max_tokens}")
+        if set(ids[last:]) & set(self.media_ids):
             raise TooManyTokensError(
                 f"the item makes {len(ids):,} tokens, and cut at {self.max_tokens:,} it would end within or before an image or "
                 "video, where the authors' code fails; put media first, or make them smaller, or fewer"
             )
-        return ids[: self.max_tokens]
+        return ids[:last] + end
 
     def _pooled(self, ids: list[int]) -> list[bool] | None:
         """Which tokens are pooled, None for all."""

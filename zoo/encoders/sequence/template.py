@@ -1,5 +1,6 @@
 """Prompt: an item's text and placeholders laid out as one text, by a Jinja template that can do nothing else."""
 
+import re
 from functools import cached_property
 from typing import Any
 from unicodedata import category
@@ -124,6 +125,11 @@ class Prompt:
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return Prompt, (self.template,)  # a compiled template cannot be copied
+
+    @property
+    def end(self) -> str:
+        """What every prompt ends in: the text after the last variable or condition."""
+        return re.split(r"[%}]}", self.template)[-1]
 
     @cached_property
     def _compiled(self) -> Any:

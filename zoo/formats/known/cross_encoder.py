@@ -25,6 +25,11 @@ SETTINGS = Table(  # config_sentence_transformers.json
     },
 )
 
+LOGIT_SCORE = Table(  # config.json of the module after a generative model
+    followed={"true_token_id", "false_token_id"},
+    held={"module_input_name": Only((None, "causal_logits"), "the logits of the next token are compared")},
+)
+
 TRANSFORMER = Table(  # of the first and only module
     followed={"max_seq_length"},
     inert=EMBEDDER.inert,

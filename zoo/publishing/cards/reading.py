@@ -180,6 +180,8 @@ def _order(layout: SequenceFormat) -> str:
 
 
 def _truncation(layout: SequenceFormat) -> str:
+    if layout.truncation == "inside":
+        return "the end of the last text is truncated, and the prompt's own end is kept"
     if layout.truncation == "reference":
         return "cut at its end, as the authors' code cuts, the prompt's own end with it"
     return "the end of the last text is cut off, and the prompt's own end is kept; media and instruction stay whole"
