@@ -166,8 +166,8 @@ def test_the_server_gives_vectors_with_norms(model: zoo.Embedder) -> None:
         assert json.loads(served.call("GET", "/v1/models").body)["data"][0]["similarity"] == "dot"
         assert served.call("GET", "/health").status == 200
         with torch.no_grad():  # the same directions, other norms: another model
-            service = served.app.state.service
-            service.expected = service.expected * 1.5
+            (first,) = served.app.state.service.models
+            first.expected = first.expected * 1.5
         assert served.call("GET", "/health").status == 503
 
 

@@ -440,6 +440,12 @@ class UnreadableTextError(InputError):
     code = "unreadable-text"
 
 
+class TextTooLongError(InputError):
+    """A text of more tokens than the model reads, where it was asked that nothing be cut."""
+
+    code = "text-too-long"
+
+
 class UnsupportedInputError(InputError):
     """A Python object that is no input of the zoo."""
 

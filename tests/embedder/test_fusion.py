@@ -346,16 +346,17 @@ def test_a_probe_differentiates_through_the_fusion(model):
 
 def test_a_server_fuses_and_counts_the_tokens_of_the_text(model):
     from zoo.serving.batching import Batcher
+    from zoo.serving.engines import Embedding
     from zoo.serving.limits import Limits
     from zoo.serving.metrics import Metrics
 
-    batcher = Batcher(model, Limits(), Metrics("clip-test"))
+    batcher = Batcher(Embedding(model), Limits(), Metrics(["clip-test"]))
     try:
         answer = batcher.submit(both(3)).result(30)
         texts = batcher.submit([Item(text=i.text) for i in both(3)]).result(30)
     finally:
         batcher.close()
-    torch.testing.assert_close(torch.stack(list(answer.vectors)), model.encode(both(3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.stack(list(answer.results)), model.encode(both(3)), atol=1e-5, rtol=0)
     assert answer.tokens == texts.tokens > 0
 
 

@@ -211,15 +211,16 @@ def test_a_rule_is_saved_and_a_stranger_s_may_not_name_others(tmp_path):
 
 def test_a_server_counts_the_tokens_of_the_text_alone():
     from zoo.serving.batching import Batcher
+    from zoo.serving.engines import Embedding
     from zoo.serving.limits import Limits
     from zoo.serving.metrics import Metrics
 
     model = model_of(*ALL)
-    batcher = Batcher(model, Limits(), Metrics("tones-test"))
+    batcher = Batcher(Embedding(model), Limits(), Metrics(["tones-test"]))
     try:
         three, texts, recordings = (batcher.submit(items_of(some)).result(30) for some in (ALL, ("text",), ("audio",)))
     finally:
         batcher.close()
-    torch.testing.assert_close(torch.stack(list(three.vectors)), model.encode(items_of(ALL)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.stack(list(three.results)), model.encode(items_of(ALL)), atol=1e-5, rtol=0)
     assert three.tokens == texts.tokens > 0
     assert recordings.tokens == 0

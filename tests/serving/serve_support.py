@@ -33,14 +33,14 @@ class Answer(NamedTuple):
 
 
 class Served:
-    """A server at `port`; `batcher` is its engine."""
+    """A server at `port`; `batcher` is that of its first model."""
 
     def __init__(self, app: Any, port: int) -> None:
         self.app, self.port, self.url = app, port, f"http://127.0.0.1:{port}"
 
     @property
     def batcher(self) -> Any:
-        return self.app.state.service.batcher
+        return self.app.state.service.models[0].batcher
 
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)

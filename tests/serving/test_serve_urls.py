@@ -180,7 +180,7 @@ def test_which_addresses_are_public(address, public):
 
 
 def test_the_server_fetches_only_where_it_is_allowed(web, monkeypatch):
-    from zoo.serving import app
+    from zoo.serving import service
 
     # Only the addresses that are permitted are changed: everything else of the way is the real one.
     def loopback(url, **limits):
@@ -191,7 +191,7 @@ def test_the_server_fetches_only_where_it_is_allowed(web, monkeypatch):
         refused = served.embed(["a", {"image": f"{web[0]}/image"}])
         assert (refused.status, refused.json()["error"]["code"]) == (400, "url-not-fetched")
         assert refused.json()["error"]["param"] == "input[1]"
-        monkeypatch.setattr(app, "fetch", loopback)
+        monkeypatch.setattr(service, "fetch", loopback)
         url = f"{web[0]}/image"
         found = served.embed([{"image": url}, "a", {"type": "image_url", "image_url": {"url": url}}])
         assert abs(model.encode([PNG, "a", PNG]).numpy() - found.vectors()).max() < 1e-5
@@ -232,12 +232,12 @@ def test_the_time_limit_holds_for_the_name_the_handshake_and_connections_made_to
 
 
 def test_what_is_fetched_counts_as_pending(web, monkeypatch):
-    from zoo.serving import Limits, app
+    from zoo.serving import Limits, service
 
     def loopback(url, **limits):
         return fetch(url, context=web[1], permitted=lambda ip: ip.is_loopback, **limits)
 
-    monkeypatch.setattr(app, "fetch", loopback)
+    monkeypatch.setattr(service, "fetch", loopback)
     with serving(zoo.load_model("zoo-mini"), allow_urls=True, limits=Limits(pending_bytes=300)) as served:
         answer = served.embed([{"image": f"{web[0]}/image"}])
         assert len(PNG) + 100 > 300

@@ -1,17 +1,23 @@
-"""Serve a model over HTTP, with OpenAI's embeddings API.
+"""Serve a model over HTTP: an embedder with OpenAI's embeddings API, a reranker with Cohere's, Jina's and TEI's.
 
-Any client of that API works: point its base URL at the printed address. Texts, and images and PDFs as data URLs
-or uploads, are accepted. GET /v1/models says what the model reads, /health embeds something to make sure that it works,
-/metrics is for Prometheus.
+Any client of these works: point its base URL at the printed address. Texts, and images and PDFs as data URLs
+or uploads, are accepted. With --reranker one server has both: /v1/embeddings, and /v1/rerank (Cohere, Jina), /v2/rerank (Cohere) and
+/rerank (TEI). GET /v1/models says what the models read, /health asks each something to make sure that it works, /metrics is for
+Prometheus.
 """
 
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
+from zoo.cli._rerank import NAMES, meant, of_reranker, open_reranker
 from zoo.cli._shared import DEFAULT_MODEL, add_against_option, add_device, add_like, open_model, port, positive
 from zoo.errors import ZooError
 from zoo.inputs.heif import check_library
+
+if TYPE_CHECKING:
+    from zoo.reranking import Reranker
 
 EXAMPLES = (
     "zoo serve                                     # zoo-mini at http://127.0.0.1:8000/v1",
@@ -20,6 +26,10 @@ EXAMPLES = (
     "curl http://127.0.0.1:8000/v1/embeddings -H 'Content-Type: application/json' \\\n"
     '      -d \'{"input": ["a red motorbike", {"image": "data:image/jpeg;base64,..."}]}\'',
     "curl http://127.0.0.1:8000/v1/embeddings -F file=@cat.jpg -F input='a cat'",
+    "zoo serve qwen3vl-reranker-2b                 # a reranker: /v1/rerank, /v2/rerank, /rerank",
+    "zoo serve zoo-mini --reranker qwen3vl-reranker-2b",
+    "curl http://127.0.0.1:8000/v1/rerank -H 'Content-Type: application/json' \\\n"
+    '      -d \'{"query": "a red motorbike", "documents": ["a boat", "a motorbike"], "top_n": 1}\'',
 )
 
 
@@ -27,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `zoo serve`."""
     parser.add_argument(
         "model", nargs="?", default=DEFAULT_MODEL, metavar="NAME",
-        help=f"a name of `zoo list`, hf:ORG/REPO, or ./FOLDER (default: {DEFAULT_MODEL})",
+        help=f"an embedder or a reranker: a name of `zoo list`, hf:ORG/REPO, or ./FOLDER (default: {DEFAULT_MODEL})",
     )  # fmt: skip
+    parser.add_argument("--reranker", metavar="NAME", help=f"serve this reranker beside an embedder: {NAMES}")
     add_like(parser)
     add_device(parser)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
@@ -65,19 +76,42 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.serving import create_app, run_server
     from zoo.serving.doors import bound_socket, is_loopback
 
+    alone = meant(arguments.model) or of_reranker(arguments.model)
+    _check_models(arguments, alone)
     if arguments.heif:
         check_library()
     limits = _limits(arguments)
     api_key = arguments.api_key or os.environ.get("ZOO_API_KEY") or None
     bound_socket(arguments.host, arguments.port).close()  # an error before the model is loaded
-    model = open_model(arguments)
+    model, reranker = _opened(arguments, alone)
     options = {"allow_urls": arguments.allow_urls, "cors": arguments.cors, "heif": arguments.heif}
-    app = create_app(model, limits=limits, api_key=api_key, **options)
+    app = create_app(model, reranker=reranker, limits=limits, api_key=api_key, **options)
     if not is_loopback(arguments.host) and not api_key:
         print("warning: other machines may call this server, without a key; set ZOO_API_KEY", file=sys.stderr)
-    ready = f"{model.spec.name} at {{url}}/v1 ({model.device}; Ctrl-C stops it)"
+    both = f" and {reranker.spec.name}" if reranker is not None else ""
+    ready = f"{model.spec.name}{both} at {{url}}/v1 ({model.device}; Ctrl-C stops it)"
     run_server(app, host=arguments.host, port=arguments.port, ready=ready)
     return 0
+
+
+def _check_models(arguments: argparse.Namespace, alone: bool) -> None:
+    """Raises ZooError for options that the models do not have; `alone`: the one model is a reranker."""
+    if alone and arguments.reranker:
+        raise ZooError(f"{arguments.model} is a reranker; give an embedder, or leave --reranker out")
+    if alone and arguments.against:
+        raise ZooError(f"--against is of an embedder's texts, and {arguments.model} is a reranker; leave it out")
+
+
+def _opened(arguments: argparse.Namespace, alone: bool) -> "tuple[Any, Reranker | None]":
+    """The model, and the reranker beside it if there is one."""
+    from zoo.tables.ignoring import settings_to_ignore
+
+    if alone:
+        return open_reranker(arguments.model, arguments.device, arguments.ignore), None
+    if not arguments.reranker:
+        return open_model(arguments), None
+    with settings_to_ignore(arguments.ignore) as settings:  # of either checkpoint
+        return open_model(arguments), open_reranker(arguments.reranker, arguments.device, settings)
 
 
 def _limits(arguments: argparse.Namespace) -> "object":

@@ -1,4 +1,4 @@
-"""Dynamic batching: items of many requests are read in threads and embedded together by one thread that owns the model."""
+"""Dynamic batching: inputs of many requests are read in threads and run together by one thread that owns the model."""
 
 import contextlib
 import io
@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from zoo.embedder import Embedder, Tower
-from zoo.embedder.streaming import forward
 from zoo.encoders.prefetch import batches
 from zoo.errors import (
     AudioTooLongError,
@@ -33,8 +31,8 @@ from zoo.inputs.item import Item
 from zoo.inputs.kinds import FORMATS, kind_of
 from zoo.inputs.resampling import lasting
 from zoo.inputs.silence import noticing
+from zoo.serving.engines import Engine, Read
 from zoo.serving.limits import Limits, RequestError
-from zoo.similarity import usable
 
 if TYPE_CHECKING:
     from zoo.serving.metrics import Metrics
@@ -45,13 +43,10 @@ _READ_AHEAD = 4.0  # batches' worth of read items that may wait for the model; b
 _BUDGETS = 2.0  # batches' worth of items taken at once, so that items of similar length find each other
 
 
-_NOT_FINITE = "the model gave no usable vector (NaN, infinity or zero); serve it as float32"
+class Answered(NamedTuple):
+    """One request's `results` `(n, width)`, the number of tokens in its texts, and which of its items are silence."""
 
-
-class Embedded(NamedTuple):
-    """One request's result: `vectors` `(n, dim)`, the number of tokens in its texts, and which of its items are silence."""
-
-    vectors: torch.Tensor
+    results: torch.Tensor
     tokens: int
     silent: tuple[int, ...] = ()
 
@@ -60,27 +55,25 @@ class Embedded(NamedTuple):
 class _Job:
     """One request on its way."""
 
-    items: Sequence[Item]
+    inputs: Sequence[Any]
     prompt: str
     query: bool
-    vectors: torch.Tensor
+    results: torch.Tensor
     left: int
     chunk: int = 1  # items read in one go
     next: int = 0  # the first item that no thread reads yet
-    done: "Future[Embedded]" = field(default_factory=Future)
+    done: "Future[Answered]" = field(default_factory=Future)
     tokens: int = 0
     error: Exception | None = None
     error_at: int = 2**62
     silent: set[int] = field(default_factory=set)
 
 
-class _Read(NamedTuple):
+class _Entry(NamedTuple):
     job: _Job
     index: int
-    tower: int
-    read: Any
+    read: Read
     cost: float  # share of the encoder's budget
-    tokens: int
 
 
 class _Settled(NamedTuple):
@@ -91,49 +84,50 @@ class _Settled(NamedTuple):
 
 
 class Batcher:
-    """Embeds the items of concurrent requests; every method may be called from any thread. `heif` decodes HEIC."""
+    """Runs the inputs of concurrent requests; every method may be called from any thread. `heif` decodes HEIC."""
 
-    def __init__(self, model: Embedder, limits: Limits, metrics: "Metrics", heif: Way = refused) -> None:
-        self.model, self.limits, self.metrics = model.eval(), limits, metrics
+    def __init__(self, engine: Engine, limits: Limits, metrics: "Metrics", heif: Way = refused) -> None:
+        self.engine, self.limits, self.metrics = engine, limits, metrics
         self._heif = heif
-        self._ready: deque[_Read] = deque()
+        self._ready: deque[_Entry] = deque()
         self._jobs: deque[_Job] = deque()  # those with items to read; each in turn gives a chunk
         self._changed = threading.Condition()
-        self._waiting = self._unread = 0  # items without a vector; those of them that are not read yet
+        self._waiting = self._unread = 0  # inputs without a result; those of them that are not read yet
         self._cost = 0.0  # of all that is ready, in budgets
         self._rate = 0.0  # items per second, lately
         self._closing = False
-        metrics.waiting.set_function(lambda: self._waiting)
+        metrics.count_waiting(lambda: self._waiting)
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
         self._worker = threading.Thread(target=self._work, name="zoo-model", daemon=True)
         self._worker.start()
 
     # ------------------------------------------------------------------------------------------------ coming in
 
-    def submit(self, items: Sequence[Item], prompt: str = "", *, query: bool = False) -> "Future[Embedded]":
-        """Begins to embed one request's items; `prompt` is put before each text. Cancelling the future stops it.
+    def submit(self, inputs: Sequence[Any], prompt: str = "", *, query: bool = False) -> "Future[Answered]":
+        """Begins with one request's inputs; `prompt` is put before each text. Cancelling the future stops it.
 
-        Where the items are a `query`, silence is an error of its item: whatever is near it is no answer.
+        Where the inputs are a `query`, silence is an error of its item: whatever is near it is no answer.
 
-        The future raises the InputError of the first bad item, with its index.
+        The future raises the InputError of the first bad one, with its index.
 
         Raises:
             RequestError: 503, the queue is full or the server stops.
         """
-        chunk = _CHUNK if all(item.modalities == {"text"} for item in items) else 1
-        job = _Job(items, prompt, query, torch.empty(len(items), self.model.spec.dim), len(items), chunk)
+        texts = all(item.modalities == {"text"} for one in inputs for item in self.engine.items(one))
+        chunk, results = _CHUNK if texts else 1, torch.empty(len(inputs), self.engine.width)
+        job = _Job(inputs, prompt, query, results, len(inputs), chunk)
         with self._changed:
             if self._closing:
                 raise RequestError(503, "stopping", "the server is stopping", retry_after=5)
-            if self._waiting + len(items) > self.limits.queue_items:
+            if self._waiting + len(inputs) > self.limits.queue_items:
                 raise RequestError(
                     503, "overloaded", f"{self._waiting} items are waiting; try again later", retry_after=self._delay()
                 )
-            self._waiting += len(items)
-            self._unread += len(items)
+            self._waiting += len(inputs)
+            self._unread += len(inputs)
             self._jobs.append(job)
             # Inside the lock: close() must not shut the pool down between the check and this.
-            for _ in range(0, len(items), chunk):
+            for _ in range(0, len(inputs), chunk):
                 self._pool.submit(self._read_chunk)
         job.done.add_done_callback(lambda _: self._forget(job))
         return job.done
@@ -143,24 +137,24 @@ class Batcher:
         if not job.done.cancelled():
             return
         with self._changed:
-            dropped = len(job.vectors) - job.next
+            dropped = len(job.results) - job.next
             if dropped:
                 self._jobs.remove(job)
                 self._unread -= dropped
             kept = deque(entry for entry in self._ready if entry.job is not job)
             dropped += len(self._ready) - len(kept)
             self._ready, self._cost = kept, sum(entry.cost for entry in kept)
-            job.items, job.next = (), len(job.vectors)
+            job.inputs, job.next = (), len(job.results)
         self._settle([_Settled(job, 0)] * dropped)
 
-    def probe(self, reads: Sequence[tuple[int, Any]]) -> "Future[Embedded]":
-        """Embeds (tower, read) pairs ahead of everything that waits, however full the queue is."""
-        job = _Job([Item()] * len(reads), "", False, torch.empty(len(reads), self.model.spec.dim), len(reads))
+    def probe(self, reads: Sequence[Read]) -> "Future[Answered]":
+        """Runs what was read ahead of everything that waits, however full the queue is."""
+        job = _Job(reads, "", False, torch.empty(len(reads), self.engine.width), len(reads))
         if not reads:
-            job.done.set_result(Embedded(job.vectors, 0))
+            job.done.set_result(Answered(job.results, 0))
         with self._changed:
             self._waiting += len(reads)
-            self._ready.extendleft(_Read(job, i, tower, read, 0.0, 0) for i, (tower, read) in enumerate(reads))
+            self._ready.extendleft(_Entry(job, i, read, 0.0) for i, read in enumerate(reads))
             self._changed.notify_all()
         return job.done
 
@@ -174,25 +168,25 @@ class Batcher:
             if not self._jobs:
                 return
             job = self._jobs.popleft()
-            indices = range(job.next, min(job.next + job.chunk, len(job.items)))
-            items = job.items[indices.start : indices.stop]
+            indices = range(job.next, min(job.next + job.chunk, len(job.inputs)))
+            inputs = job.inputs[indices.start : indices.stop]
             job.next = indices.stop
-            if job.next < len(job.items):
+            if job.next < len(job.inputs):
                 # At the back of the line: a request of thousands of items gives way to one of
                 # one item after each chunk.
                 self._jobs.append(job)
-        reads: list[_Read] = []
+        reads: list[_Entry] = []
         settled: list[_Settled] = []
-        for index, item in zip(indices, items, strict=True):
+        for index, one in zip(indices, inputs, strict=True):
             if not _wanted(job, index):
                 settled.append(_Settled(job, index))
                 continue
             try:
-                reads.append(self._read(job, index, item))
+                reads.append(self._read(job, index, one))
             except InputError as error:
                 settled.append(_Settled(job, index, error.at(index)))
             except Exception as error:
-                LOG.exception("item %d of a request could not be read", index)
+                LOG.exception("input %d of a request could not be read", index)
                 settled.append(_Settled(job, index, error))
         with self._changed:
             # Read items are decoded images: without a limit a slow model would fill the memory with them.
@@ -207,20 +201,28 @@ class Batcher:
             self._changed.notify_all()
         self._settle(settled)
 
-    def _read(self, job: _Job, index: int, item: Item) -> _Read:
-        self._check_pixels(item)
-        self._check_pages(item)
-        position = self.model.route_index(item)
-        self._check_audio(item)
-        encoder = self.model.routes[position].encoder
+    def _read(self, job: _Job, index: int, asked: Any) -> _Entry:
+        items = self.engine.items(asked)
+        for item in items:
+            self._check_pixels(item)
+            self._check_pages(item)
+        route = self.engine.route(asked)  # before the audio is opened, which a model without audio needs no package for
+        for item in items:
+            self._check_audio(item)
         with decoding(self._heif), noticing() as silences:
-            read = encoder.prepare_prompted(item, job.prompt)
+            read = self.engine.read(asked, route, job.prompt)
         if silences and all(silences):
             if job.query:
                 raise SilentAudioError("the audio is silence, in which there is nothing to look for; record it again")
-            job.silent |= {index} if item.modalities == {"audio"} else set()
-        tokens = 0 if item.text is None else encoder.tokens(read)
-        return _Read(job, index, position, read, encoder.length(read) / encoder.batch_budget, tokens)
+            job.silent |= {index} if all(item.modalities == {"audio"} for item in items) else set()
+        encoder = self.engine.encoders[route]
+        return _Entry(job, index, read, encoder.length(read.value) / encoder.batch_budget)
+
+    def check_sizes(self, item: Item) -> None:
+        """Raises InputError where one item is larger than the limits."""
+        self._check_pixels(item)
+        self._check_pages(item)
+        self._check_audio(item)
 
     def _check_pixels(self, item: Item) -> None:
         if not isinstance(item.image, bytes) or self.limits.pixels >= MAX_PIXELS:
@@ -249,18 +251,18 @@ class Batcher:
                 f"a document of {count:,} pages; at most {self.limits.pages:,} are embedded: split it"
             )
 
-    # ------------------------------------------------------------------------------------------------ embedding
+    # ------------------------------------------------------------------------------------------------ running
 
     def _work(self) -> None:
         while taken := self._take():
-            for position, tower in enumerate(self.model.routes):
-                mine = [(i, entry.read) for i, entry in enumerate(taken) if entry.tower == position]
-                for batch in batches(mine, tower.encoder, None):
-                    self._embed(tower, [taken[i] for i, _ in batch])
+            for route, encoder in enumerate(self.engine.encoders):
+                mine = [(i, entry.read.value) for i, entry in enumerate(taken) if entry.read.route == route]
+                for batch in batches(mine, encoder, None):
+                    self._run(route, [taken[i] for i, _ in batch])
             del taken
 
-    def _take(self) -> list[_Read]:
-        """What is embedded next, first come first served; empty once everything is done and the server stops."""
+    def _take(self) -> list[_Entry]:
+        """What is run next, first come first served; empty once everything is done and the server stops."""
         with self._changed:
             while not self._ready:
                 if self._closing and not self._unread:
@@ -280,7 +282,7 @@ class Batcher:
             self._changed.notify_all()
         return taken
 
-    def _embed(self, tower: Tower, entries: list[_Read]) -> None:
+    def _run(self, route: int, entries: list[_Entry]) -> None:
         """One forward pass; where it fails, halves, so that an item takes no other request down with it."""
         # Asked once: a client may go away between two looks.
         asked = [(entry, _wanted(entry.job, entry.index)) for entry in entries]
@@ -290,11 +292,11 @@ class Batcher:
             return
         start = time.perf_counter()
         try:
-            vectors = forward(self.model, tower, [entry.read for entry in wanted])
+            results = self.engine.run(route, [entry.read.value for entry in wanted])
         except Exception as error:
             if len(wanted) > 1:
-                self._embed(tower, wanted[: len(wanted) // 2])
-                self._embed(tower, wanted[len(wanted) // 2 :])
+                self._run(route, wanted[: len(wanted) // 2])
+                self._run(route, wanted[len(wanted) // 2 :])
                 return
             if isinstance(error, InputError):  # a page of a document
                 error = error.at(wanted[0].index)
@@ -308,18 +310,18 @@ class Batcher:
         self.metrics.batch_items.observe(len(wanted))
         self.metrics.batch_seconds.observe(seconds)
         # NaN is found here: in JSON it would be no JSON, and in an index it would rank silently wrong.
-        good = usable(vectors, self.model.spec.similarity).tolist()
+        good = self.engine.usable(results).tolist()
         settled = []
-        for entry, vector, ok in zip(wanted, vectors, good, strict=True):
-            entry.job.vectors[entry.index] = vector
-            error = None if ok else NonFiniteEmbeddingError(_NOT_FINITE, index=entry.index)
-            settled.append(_Settled(entry.job, entry.index, error, entry.tokens))
+        for entry, result, ok in zip(wanted, results, good, strict=True):
+            entry.job.results[entry.index] = result
+            error = None if ok else NonFiniteEmbeddingError(self.engine.broken, index=entry.index)
+            settled.append(_Settled(entry.job, entry.index, error, entry.read.tokens))
         self._settle(settled)
 
     # ------------------------------------------------------------------------------------------------ going out
 
     def _settle(self, settled: Sequence[_Settled]) -> None:
-        """Notes that these items have their vector, their error, or are wanted no more."""
+        """Notes that these items have their result, their error, or are wanted no more."""
         if not settled:
             return
         finished = []
@@ -338,7 +340,7 @@ class Batcher:
         for job in finished:
             with contextlib.suppress(InvalidStateError):  # cancelled: its client has gone, or waited long enough
                 if job.error is None:
-                    job.done.set_result(Embedded(job.vectors, job.tokens, tuple(sorted(job.silent))))
+                    job.done.set_result(Answered(job.results, job.tokens, tuple(sorted(job.silent))))
                 else:
                     job.done.set_exception(job.error)
 

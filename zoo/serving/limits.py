@@ -1,9 +1,9 @@
 """What the server refuses, and how it says so: limits, and one error for every refusal."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
-from zoo.errors import InputError, ZooError
+from zoo.errors import ZooError
 
 MEBIBYTE = 2**20
 
@@ -61,12 +61,6 @@ class RequestError(ZooError):
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
-
-    @classmethod
-    def of_input(cls, error: InputError) -> Self:
-        """The refusal of one item: `code` is the error's own, `param` its place."""
-        param = "input" if error.index is None else f"input[{error.index}]"
-        return cls(400, error.code, str(error), param=param)
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""

@@ -94,16 +94,7 @@ def parse(
     Raises:
         RequestError: 400 naming the field or the item; 404 for another model's name.
     """
-    if not isinstance(body, dict):
-        raise RequestError(400, "invalid_json", f"the body must be an object, not {_kind(body)}")
-    for field in body:
-        if field not in FIELDS:
-            near = get_close_matches(field[:60], FIELDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELDS)}"
-            raise RequestError(400, "unknown_field", f"unknown field {field[:60]!r}; {hint}", param=field[:60])
-    name = body.get("model")
-    if name is not None and name not in names:
-        raise RequestError(404, "model_not_found", f"this server has {names[0]}, not {name!r:.80}", param="model")
+    check_fields(body, FIELDS, names)
     return EmbeddingRequest(
         _items(body, limits, allow_urls),
         _prompt(body, model),
@@ -111,6 +102,20 @@ def parse(
         _is_base64(body),
         ROLES.get(body.get("input_type") or "") == "query",
     )
+
+
+def check_fields(body: Any, known: Sequence[str], names: Sequence[str]) -> None:
+    """Raises RequestError for a body that is no object, has a field that is not known, or asks for another model."""
+    if not isinstance(body, dict):
+        raise RequestError(400, "invalid_json", f"the body must be an object, not {kind_name(body)}")
+    for field in body:
+        if field not in known:
+            near = get_close_matches(field[:60], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise RequestError(400, "unknown_field", f"unknown field {field[:60]!r}; {hint}", param=field[:60])
+    name = body.get("model")
+    if name is not None and name not in names:
+        raise RequestError(404, "model_not_found", f"this server has {names[0]}, not {name!r:.80}", param="model")
 
 
 def _prompt(body: Mapping[str, Any], model: "Embedder") -> str:
@@ -151,12 +156,12 @@ def _items(body: Mapping[str, Any], limits: Limits, allow_urls: bool) -> list[It
     if ("input" in body) == ("messages" in body):
         raise bad_field("input", "pass what to embed as input (or one conversation as messages)", "missing_input")
     if "messages" in body:
-        return [_item({"content": _contents(body["messages"])}, "messages", limits, allow_urls)]
+        return [parse_item({"content": _contents(body["messages"])}, "messages", limits, allow_urls)]
     values = body["input"]
     if isinstance(values, str | dict):
-        return [_item(values, "input[0]", limits, allow_urls)]
+        return [parse_item(values, "input[0]", limits, allow_urls)]
     if not isinstance(values, list):
-        raise bad_field("input", f"must be a text, an object or a list of them, not {_kind(values)}")
+        raise bad_field("input", f"must be a text, an object or a list of them, not {kind_name(values)}")
     if not values:
         raise bad_field("input", "is an empty list; pass at least one item", "missing_input")
     if _is_token(values[0]) or (isinstance(values[0], list) and values[0] and _is_token(values[0][0])):
@@ -168,7 +173,7 @@ def _items(body: Mapping[str, Any], limits: Limits, allow_urls: bool) -> list[It
         )
     if len(values) > limits.items:
         raise bad_field("input", f"{len(values)} items; at most {limits.items} in one request", "too_many_items")
-    return [_item(value, f"input[{i}]", limits, allow_urls) for i, value in enumerate(values)]
+    return [parse_item(value, f"input[{i}]", limits, allow_urls) for i, value in enumerate(values)]
 
 
 def _is_token(value: Any) -> bool:
@@ -182,7 +187,7 @@ def _contents(messages: Any) -> list[Any]:
     return [part for content in contents for part in (content if isinstance(content, list) else [content])]
 
 
-def _item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
+def parse_item(value: Any, where: str, limits: Limits, allow_urls: bool) -> Item:
     """A text, {"text": …, "image": …}, {"type": …} or {"content": [parts]} as one item; `instruction` and `regions` beside any key."""
     if isinstance(value, bytes):
         try:
@@ -252,7 +257,7 @@ def _part(part: Any, where: str) -> list[tuple[str, Any]]:
             raise bad_field(where, message, "data-url-as-text")
         return [("text", part)]
     if not isinstance(part, dict):
-        raise bad_field(where, f"must be a text or an object, not {_kind(part)}")
+        raise bad_field(where, f"must be a text or an object, not {kind_name(part)}")
     kind = part.get("type")
     if kind is None:
         if unknown := set(part) - {"text", *MEDIA, *PARTS}:
@@ -279,7 +284,7 @@ def _type(modality: str) -> str:
 
 def _text(text: Any, where: str, limits: Limits) -> str:
     if not isinstance(text, str):
-        raise bad_field(where, f"its text must be a string, not {_kind(text)}")
+        raise bad_field(where, f"its text must be a string, not {kind_name(text)}")
     if len(text) > limits.characters:
         raise bad_field(
             where, f"a text of {len(text):,} characters; at most {limits.characters:,}: split it", "text-too-long"
@@ -318,7 +323,8 @@ def _decoded(data: Any, where: str) -> bytes:
         raise bad_field(where, f"its base64 cannot be read: {error}", "invalid-base64") from error
 
 
-def _kind(value: Any) -> str:
+def kind_name(value: Any) -> str:
+    """What a JSON value is, in words."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
