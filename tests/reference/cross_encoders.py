@@ -6,7 +6,7 @@ that wrote them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.reference import gte
 from tests.reference.text_published import put
+from zoo.formats.backbones import native, read_config
+from zoo.formats.settings import NOTHING
 from zoo.models.text import byte_tokenizer, pair_tokenizer
 from zoo.reranking.cross_encoder import HEADS
 
@@ -104,11 +107,18 @@ SIX = {
 
 @dataclass(frozen=True)
 class Published:
-    """One repository: config.json, tokenizer_config.json, and further files by their names."""
+    """One repository: config.json, tokenizer_config.json, and further files by their names.
+
+    Attributes:
+        stored: the tensors as the file has them, of transformers' own. plain: the logits of pairs, written out, where
+            sentence-transformers does not open the files.
+    """
 
     config: Mapping[str, Any]
     tokenizer: Mapping[str, Any]
     files: Mapping[str, Any] = field(default_factory=dict)
+    stored: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    plain: Callable[[Path, Sequence[tuple[str, str]]], Tensor] | None = None
 
 
 def _minilm(more: Mapping[str, Any], **changes: Any) -> Published:
@@ -126,6 +136,13 @@ def _modernbert(pooling: str, files: Mapping[str, Any] = {}) -> Published:
 
 def _mxbai() -> Published:
     return Published({**DEBERTA, **ONE_CLASS}, {**BY_BERT, **TYPES})
+
+
+def _gte() -> Published:
+    config = {**gte.CONFIG, **SMALL, "vocab_size": 261, "max_position_embeddings": 128, "type_vocab_size": 1}
+    config |= {"architectures": ["NewForSequenceClassification"], "classifier_dropout": 0.0, "pad_token_id": 1}
+    config |= {"rope_scaling": {"factor": 8.0, "type": "ntk"}, "rope_theta": 20000, **ONE_CLASS}
+    return Published(config, {**BY_ROBERTA, "model_max_length": 32768}, stored=gte.classifying, plain=gte.logits)
 
 
 CASES: dict[str, Published] = {
@@ -147,6 +164,7 @@ CASES: dict[str, Published] = {
     "bge-reranker-large": _bge(),
     "bge-reranker-v2-m3": _bge(),
     "granite-embedding-reranker-english-r2": _modernbert("cls"),
+    "gte-multilingual-reranker-base": _gte(),
     "gte-reranker-modernbert-base": _modernbert("mean", SIX),
     "mxbai-rerank-xsmall-v1": _mxbai(),
     "mxbai-rerank-base-v1": _mxbai(),
@@ -158,6 +176,7 @@ FEW = {
     "ms-marco-electra-base",
     "bge-reranker-v2-m3",
     "granite-embedding-reranker-english-r2",
+    "gte-multilingual-reranker-base",
     "gte-reranker-modernbert-base",
     "mxbai-rerank-xsmall-v1",
 }
@@ -177,9 +196,14 @@ def write(case: Published, folder: Path) -> Path:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)
-    head = HEADS[case.config["model_type"]]
+    config = native(case.config)
+    head = HEADS[config["model_type"]]
     put(folder / "config.json", {"architectures": [head.cls], "transformers_version": "4.40.0", **case.config})
-    shape = transformers.AutoConfig.for_model(**case.config)
+    if config["model_type"] == case.config["model_type"]:
+        shape = transformers.AutoConfig.for_model(**config)
+    else:  # as of a backbone, and in words that transformers has
+        config.pop("architectures")
+        shape = read_config(config, folder / "config.json", NOTHING)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = getattr(transformers, head.cls)(shape)
@@ -187,7 +211,7 @@ def write(case: Published, folder: Path) -> Path:
             for weight in model.parameters():
                 weight.normal_(0, 0.2) if weight.ndim > 1 else weight.add_(torch.randn_like(weight) * 0.05)
     save_file(
-        {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+        {name: tensor.contiguous() for name, tensor in case.stored(model.state_dict()).items()},
         folder / "model.safetensors",
         {"format": "pt"},
     )
@@ -207,6 +231,14 @@ def _roberta_tokenizer() -> Any:
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     return tokenizer
+
+
+def reference(case: Published, folder: Path, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
+    """The scores and the logits of pairs."""
+    if case.plain is None:
+        return by_sentence_transformers(folder, pairs)
+    logits = case.plain(folder, pairs)
+    return logits.sigmoid(), logits
 
 
 def by_sentence_transformers(folder: Path, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:

@@ -61,6 +61,24 @@ def tokens(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return inside | {"classifier.weight": torch.randn(1, 32) / 8, "classifier.bias": torch.randn(1) / 8}
 
 
+def classifying(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As gte-multilingual-reranker-base: the backbone, with its pooler, is called `new`."""
+    stored = published({name.removeprefix("gte."): value for name, value in state.items()})
+    return {name if name.startswith("classifier.") else f"new.{name}": value for name, value in stored.items()}
+
+
+def logits(folder: Path, pairs: Sequence[tuple[str, str]]) -> Tensor:
+    """NewForSequenceClassification on each pair alone."""
+    stored, tokenizer = load_file(folder / "model.safetensors"), Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(json.loads((folder / "config.json").read_text())["max_position_embeddings"])
+    found = []
+    for query, document in pairs:
+        state = states(folder, tokenizer.encode(query, document).ids)[0]
+        state = F.linear(state, stored["new.pooler.dense.weight"], stored["new.pooler.dense.bias"]).tanh()
+        found.append(F.linear(state, stored["classifier.weight"], stored["classifier.bias"])[0])
+    return torch.stack(found)
+
+
 def frequencies(config: dict[str, Any]) -> Tensor:
     """RotaryEmbedding and NTKScalingRotaryEmbedding: by how much each pair of columns turns from a token to the next."""
     width = config["hidden_size"] // config["num_attention_heads"]

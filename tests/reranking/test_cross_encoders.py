@@ -15,7 +15,7 @@ import torch
 import zoo
 from tests.every import every, standing_for
 from tests.hub import LoopbackHub
-from tests.reference.cross_encoders import CASES, FEW, PAIRS, by_sentence_transformers, write
+from tests.reference.cross_encoders import CASES, FEW, PAIRS, by_sentence_transformers, reference, write
 from zoo.errors import (
     MissingWeightsError,
     NotSavedError,
@@ -75,12 +75,12 @@ def furthest(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", standing_for(CASES, FEW))
-def test_by_name_as_sentence_transformers(
+def test_by_name_as_the_reference(
     name: str, by_name: Callable[[str], zoo.Reranker], folder: Folder, tmp_path: Path
 ) -> None:
     """Short pairs and ones that are cut, one and many; saved, both libraries give the same scores."""
     model = by_name(name)
-    scores, logits = by_sentence_transformers(folder(name), PAIRS)
+    scores, logits = reference(CASES[name], folder(name), PAIRS)
     assert torch.pdist(logits[:, None]).min() > 10 * BOUND, "or agreement would prove nothing"
     assert model.spec.activation == zoo.get_reranker_spec(name).activation
     assert model.spec.max_tokens == 128, "of the files"

@@ -110,10 +110,10 @@ def check_heads(settings: Mapping[str, Any], where: object, ignore: Ignore) -> N
         ignore.refuse(where, "architectures", names, f"{whys[0]}. As an embedder it would lose its head")
 
 
-def own_class(settings: Mapping[str, Any]) -> str:
+def own_class(settings: Mapping[str, Any], task: str = "AutoModel") -> str:
     """The authors' own class of a backbone that transformers knows too, "" where there is none or both are the same."""
     auto_map = settings.get("auto_map")
-    name = auto_map.get("AutoModel") if isinstance(auto_map, Mapping) else None
+    name = auto_map.get(task) if isinstance(auto_map, Mapping) else None
     kind = settings.get("model_type")
     same = known.SAME_CODE.get(kind, ()) if isinstance(kind, str) else ()
     return "" if name is None or str(name).rpartition(".")[2] in same else str(name)

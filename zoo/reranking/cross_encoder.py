@@ -64,6 +64,7 @@ HEADS: Mapping[str, Head] = {
         dropout=("seq_classif_dropout",),
     ),
     "electra": _roberta("ElectraForSequenceClassification", "electra", "gelu"),
+    "gte": Head("GteForSequenceClassification", "gte", "classifier", "gte.pooler.dense"),
     "modernbert": Head(
         "ModernBertForSequenceClassification",
         "model",

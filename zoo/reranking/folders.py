@@ -15,7 +15,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.formats import TOKENIZER_FILES, read_json, read_object
-from zoo.formats.backbones import read_config
+from zoo.formats.backbones import native, own_class, read_config
 from zoo.formats.checks.config_schema import RERANKER, check_modules
 from zoo.formats.checks.folder import check_folder
 from zoo.formats.known import cross_encoder as known
@@ -51,7 +51,7 @@ def open_cross_encoder(folder: Path, *, name: str, allow_pickle: bool, ignore: I
     """
     check_folder(folder)
     where = folder / CONFIG
-    config = folder_config(folder, allow_pickle)
+    config = native(folder_config(folder, allow_pickle))
     head = head_of(config.get("model_type"))
     facts = config.pop(RERANKER, None)
     activation = _activation(config, folder, ignore)
@@ -88,13 +88,11 @@ def open_cross_encoder(folder: Path, *, name: str, allow_pickle: bool, ignore: I
 
 def _check_own(config: dict[str, Any], where: Path, ignore: Ignore) -> None:
     """Raises UnreadSettingError where only code beside the weights says how this checkpoint classifies."""
-    auto_map = config.get("auto_map")
-    name = auto_map.get(f"AutoModel{CLASSIFIES}") if isinstance(auto_map, dict) else None
-    if name is not None:
+    if name := own_class(config, f"AutoModel{CLASSIFIES}"):
         why = (
             f"a class of its authors' own, {name}, classifies, which need not compute what transformers' own class does"
         )
-        ignore.refuse(where, "auto_map", auto_map, why)
+        ignore.refuse(where, "auto_map", config["auto_map"], why)
 
 
 def _own(facts: Any, found: RerankerSpec, where: Path) -> RerankerSpec:

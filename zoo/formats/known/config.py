@@ -83,10 +83,10 @@ OLD_DEFAULTS = {"new": {"max_position_embeddings": 2048, "rope_theta": 1e4, "voc
 # Old names of a number of positions that counts beside the new one: of both the larger, since these backbones turn any position.
 LONGER = {"nomic_bert": ("n_positions", "max_position_embeddings")}
 
-# Authors' classes (auto_map.AutoModel) whose vectors transformers' own class of that type gives too.
+# Authors' classes (auto_map) whose vectors, or scores, transformers' own class of that type gives too.
 SAME_CODE = {
     "eurobert": ("EuroBertModel",),
-    "gte": ("GteModel", "NewModel"),
+    "gte": ("GteModel", "NewForSequenceClassification", "NewModel"),
     "jina_embeddings_v3": ("XLMRobertaLoRA", "XLMRobertaModel"),
     "nomic_bert": ("NomicBertModel",),
     "tipsv2": ("TIPSv2Model",),
