@@ -133,11 +133,11 @@ WRONG: dict[str, list[Any]] = {
     "columns": [5, "a", ["a"], {"a": 5}, object()],
     "speed": ["yes", 1, None, object()],
     "cache": [5, ["a"], object()],
+    "reranker": [5, "a", ["a"], object()],
 }
 # The facts of a model, as `ModelSpec` and `register_model` take them.
 FACTS: dict[str, list[Any]] = {
     "name": [5, None, b"x"],
-    "reranker": [5, "a", ["a"], object()],
     "modalities": ["text", 5, None, [5], ["photo"], []],
     "dim": ["8", 8.0, True, 0, None],
     "license": [5, None],

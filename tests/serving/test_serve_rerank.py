@@ -105,12 +105,12 @@ def test_text_embeddings_inference(served, reranker):
 
 
 def test_images_in_query_and_documents(served, reranker):
-    pictures = [make_image(seed) for seed in (1, 2)]
-    documents = [{"image": data_url(one)} for one in pictures]
-    wanted = expected(reranker, [zoo.Item(image=one) for one in pictures] + ["a boat"])
+    images = [make_image(seed) for seed in (1, 2)]
+    documents = [{"image": data_url(one)} for one in images]
+    wanted = expected(reranker, [zoo.Item(image=one) for one in images] + ["a boat"])
     same(ranks(ask(served, {"query": QUERY, "documents": [*documents, "a boat"]})), wanted)
-    query = {"text": "like this", "image": data_url(pictures[0]), "instruction": "Find the same."}
-    asked = zoo.Item(text="like this", image=pictures[0], instruction="Find the same.")
+    query = {"text": "like this", "image": data_url(images[0]), "instruction": "Find the same."}
+    asked = zoo.Item(text="like this", image=images[0], instruction="Find the same.")
     same(ranks(ask(served, {"query": query, "documents": DOCUMENTS})), expected(reranker, query=asked))
 
 
