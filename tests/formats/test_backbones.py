@@ -14,10 +14,15 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import zoo
+from tests.every import every
 from tests.formats.settings_support import change, check_refused
 from tests.reference.backbones import backbone, tokenizer, write_plain, write_sentence
+from tests.reference.base import stir
+from zoo.encoders.text import text_class
 from zoo.errors import MissingWeightsError, UnknownModelError, UnreadSettingError, UnrecognisedCheckpointError, ZooError
+from zoo.formats.backbones import read_config
 from zoo.formats.known.config import DECODERS, TEXT
+from zoo.formats.settings import NOTHING
 from zoo.registry import MODELS
 
 TEXTS = [
@@ -284,6 +289,24 @@ def test_every_decoder_reads_both_ways_or_is_refused(kind: str, tmp_path: Path, 
     if kind.startswith("gemma"):  # their own word for it
         change(folder / "config.json", use_bidirectional_attention=True)
         assert (zoo.load_model(folder).encode(TEXTS) - expected).abs().max() < BOUND
+
+
+@every("kind", DECODERS)
+def test_the_first_token_sees_the_last_where_it_is_told_so(kind: str) -> None:
+    """Read causally its state depends on nothing after it; in both directions a change of the last token moves it, also beside filler."""
+    shape = {**backbone(kind).config.to_diff_dict(), "model_type": kind}
+    ids, mask = torch.tensor([[5, 6, 7], [5, 6, 8], [5, 6, 7]]), torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]])
+    for attention in ("causal", "bidirectional"):
+        if attention == "bidirectional" and kind == "gpt_neo":
+            with pytest.raises(UnreadSettingError, match="is_causal"):
+                read_config(shape, Path("config.json"), NOTHING, attention)
+            return
+        config = read_config(shape, Path("config.json"), NOTHING, attention)
+        model = stir(text_class(kind).from_config(config))
+        with torch.inference_mode():
+            first = model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+        moved = (first - first[0]).abs().amax(1)
+        assert (moved[1:] > 1e-3).tolist() == [attention == "bidirectional"] * 2, (attention, moved)
 
 
 def test_windows_of_a_decoder_that_reads_both_ways(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def read_config(
         # transformers 5.23 reads Gemma's own key only for texts without filler, and Gemma 2's not at all.
         settings["is_causal"] = (attention or "bidirectional") == "causal"
         read({"is_causal": settings["is_causal"]}, table_of(kind), where, ignore)
+    if attention == "bidirectional" and kind in known.WHOLE_BOTH_WAYS:
+        settings["sliding_window"] = None
     try:
         return CONFIG_MAPPING[kind].from_dict(settings)
     except Exception as error:  # its own validation raises TypeError, ValueError and types of huggingface_hub

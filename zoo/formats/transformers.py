@@ -105,6 +105,8 @@ class Transformers(Layout):
             attention=opening.attention,
             around=opening.around,
         )
+        if opening.like is not None and opening.like.format is None:
+            encoder.pool_prompt = opening.like.pool_prompt
         spec = text_spec(opening.name, encoder, encoder.width, attention=opening.attention)
         named = opening.like.pooling if opening.like is not None and opening.like.format is None else ""
         pooler = getattr(pooling, named or "Mean")

@@ -49,6 +49,7 @@ DECODERS = (
     "granite",
     "llama",
     "mistral",
+    "mixtral",
     "olmo2",
     "phi3",
     "qwen2",
@@ -60,6 +61,8 @@ TEXT = tuple(sorted((*ENCODERS, *DECODERS)))
 ABSOLUTE = ("gpt2", "gpt_neo")  # decoders that count positions from the first token, filler or not
 # Decoders whose use_bidirectional_attention transformers reads itself, with windows that is_causal would not give.
 OWN_BOTH_WAYS = ("gemma3_text",)
+# Decoders with a window, which those who read them in both directions leave out: NV-Embed, GritLM and LLM2Vec, each in code of its own.
+WHOLE_BOTH_WAYS = ("mistral", "mixtral")
 
 # Names of settings before a backbone got a class of transformers.
 OLD_NAMES = {
