@@ -172,6 +172,7 @@ FACTS: dict[str, list[Any]] = {
     "recipe": [5, None],
     "targets": ["image", 5, None, [5]],
     "pages": [5, None, "scan"],
+    "closing": [5, None, "of no instruction"],
     "head_dims": ["256", 256, ["256"], [256.0], [0], None],
     "outputs": ["sparse", 5, None, [5], ["splade"]],
 }

@@ -277,7 +277,7 @@ def _open(name: str | Path, like: str | None, opening: Opening) -> "Embedder":
 
 def _says_more_than_files(spec: ModelSpec) -> bool:
     """Whether a text model's facts say of its vectors what the files of its checkpoint need not."""
-    said = spec.pooling or spec.adapter or spec.around
+    said = spec.pooling or spec.adapter or spec.around or spec.closing
     return spec.attention is not None or bool(said) or not spec.pool_prompt
 
 

@@ -36,7 +36,7 @@ def _limits(name: str, value: Any) -> Any:
 
 CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("name", "license", "hub_id", "demo", "source", "family", "similarity"), text),
-    **dict.fromkeys(("pooling", "projection", "adapter", "recipe", "pages", "instruction", "example"), text),
+    **dict.fromkeys(("pooling", "projection", "adapter", "recipe", "pages", "instruction", "example", "closing"), text),
     **dict.fromkeys(("revision", "base", "base_revision", "paper"), optional(text)),
     **dict.fromkeys(("default_prompt_name", "attention"), optional(text)),
     **dict.fromkeys(("image_size", "max_tokens"), optional(whole())),
@@ -80,6 +80,7 @@ class ModelSpec:
         instruction: what a task described in words becomes before a query, with "{task}" in it ("Instruct: {task}\\nQuery: "); ""
             where the model takes none. example: what an example of a task becomes before that, with "{query}" and "{response}",
             and "{task}" where it is repeated; "" where it takes none (see `zoo.prompts.of_task`).
+        closing: what is written after a text that has an instruction ("\\n<response>"); "" for most (see `zoo.encoders.in_context`).
         pool_prompt: whether the tokens of a prompt are pooled with the text's; they are read in any case.
         around: of prompts that are tokens around those of a text and not letters before it, the tokens, with "$A" for the text's:
             {"[": "[ $A ]"}.
@@ -148,6 +149,7 @@ class ModelSpec:
     pool_prompt: bool = True
     outputs: tuple[str, ...] = ()
     head_dims: tuple[int, ...] = ()
+    closing: str = ""
     around: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -223,8 +225,9 @@ class ModelSpec:
         for fact, blanks in (("instruction", ("{task}",)), ("example", ("{query}", "{response}"))):
             if (template := getattr(self, fact)) and (lost := [blank for blank in blanks if blank not in template]):
                 raise ValueError(f"{self.name}: {fact} must hold {lost[0]}, and is {template[:60]!r}")
-        if self.example and not self.instruction:
-            raise ValueError(f"{self.name}: example is of a task, and there is no instruction for one")
+        for fact in ("example", "closing"):
+            if getattr(self, fact) and not self.instruction:
+                raise ValueError(f"{self.name}: {fact} is of a task, and there is no instruction for one")
         if wrong := [code for code in self.languages if not re.fullmatch(r"[a-z]{2,3}|multilingual", code)]:
             raise ValueError(f"{self.name}: a language is an ISO 639-1 code or multilingual, not {wrong[0]!r}")
 
@@ -305,7 +308,17 @@ class ModelSpec:
             facts["format"] = self.format.to_dict()
         facts["media"] = limits_to_dict(self.media)
         facts["around"] = dict(self.around)
-        for name in ("media", "pooling", "projection", "adapter", "recipe", "instruction", "example", "around"):
+        for name in (
+            "media",
+            "pooling",
+            "projection",
+            "adapter",
+            "recipe",
+            "instruction",
+            "example",
+            "around",
+            "closing",
+        ):
             if not facts[name]:
                 del facts[name]
         for name, usual in (("similarity", "cosine"), ("pages", "image"), ("pool_prompt", True)):

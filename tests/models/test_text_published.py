@@ -125,6 +125,7 @@ GOLDEN = {
     "embeddinggemma-300m": [2, 102, 261, 104, 102, 121, 261, 200, 174, 1],  # <bos>, "a▁cat▁é", <eos>
     "gte-multilingual-base": [0, 68, 224, 70, 68, 87, 224, 131, 106, 2],
     "multilingual-e5-base": [0, 68, 224, 70, 68, 87, 224, 131, 106, 2],
+    "bge-en-icl": [1, 262, 103, 262, 105, 103, 122, 262, 201, 175, 2],  # <s>, "▁a▁cat▁é" in bytes, </s>
     "bge-multilingual-gemma2": [2, 103, 262, 105, 103, 122, 262, 201, 175, 1],  # <bos>, "a▁cat▁é" in bytes, <eos>
     "sentence-t5-base": [3, 68, 3, 70, 68, 87, 3, 139, 1],  # "▁a▁cat▁é" letter by letter, then </s>
 }
@@ -152,6 +153,7 @@ def test_the_first_token_sees_the_last_where_it_should(name: str) -> None:
 
 
 CAUSAL = {
+    "bge-en-icl",
     "bge-multilingual-gemma2",
     "qwen3-embedding-0.6b",
     "e5-mistral-7b-instruct",

@@ -174,6 +174,28 @@ def _gte_qwen2(folder: Path, texts: Sequence[str]) -> Tensor:
     return each_alone(folder, texts, end=0, limit=256, both_ways=True)
 
 
+def _icl(folder: Path, texts: Sequence[str]) -> Tensor:
+    """As FlagEmbedding's ICLLLMEmbedder: a query is cut, written out again, and gets the words that ask for the answer."""
+    from transformers import AutoTokenizer
+
+    tokenizer, limit = AutoTokenizer.from_pretrained(folder), 200
+    closing = "\n<response>"
+    room = limit - 1 - len(tokenizer(f"{closing}</s>", add_special_tokens=False).input_ids)
+
+    def written(text: str) -> str:
+        examples, begins, own = text.rpartition("<instruct>")
+        if not begins:
+            return text
+        beside = len(tokenizer(examples, add_special_tokens=False).input_ids) if examples else 0
+        return (
+            examples
+            + tokenizer.decode(tokenizer(begins + own, add_special_tokens=False).input_ids[: room - beside])
+            + closing
+        )
+
+    return each_alone(folder, [written(text) for text in texts], end=2, limit=limit, both_ways=False)
+
+
 def _gemma2(folder: Path, texts: Sequence[str]) -> Tensor:
     return each_alone(folder, texts, end=1, limit=128, both_ways=False)
 
@@ -312,6 +334,42 @@ CASES = {
             limit=256,
             dense=("2_Dense", "3_Dense"),
             settings={"similarity_fn_name": "cosine"},
+        ),
+        Published(
+            "bge-en-icl",
+            "bge-icl-test",
+            {
+                "architectures": ["MistralModel"],
+                "attention_dropout": 0.0,
+                "hidden_act": "silu",
+                "initializer_range": 0.02,
+                "pad_token_id": 2,
+                "rms_norm_eps": 1e-05,
+                "rope_theta": 10000.0,
+                "tie_word_embeddings": False,
+                "torch_dtype": "float32",
+                "transformers_version": "4.41.0",
+                "use_cache": False,
+            },
+            "lasttoken",
+            {
+                "add_bos_token": True,
+                "add_eos_token": True,
+                "additional_special_tokens": ["<instruct>", "<query>", "<response>"],
+                "bos_token": "<s>",
+                "eos_token": "</s>",
+                "pad_token": "</s>",
+                "unk_token": "<unk>",
+                "clean_up_tokenization_spaces": False,
+                "legacy": True,
+                "model_max_length": 1000000000000000019884624838656,
+                "sp_model_kwargs": {},
+                "spaces_between_special_tokens": False,
+                "tokenizer_class": "LlamaTokenizer",
+                "use_default_system_prompt": False,
+            },
+            limit=200,
+            plain=_icl,
         ),
         Published(
             "bge-multilingual-gemma2",

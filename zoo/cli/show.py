@@ -105,6 +105,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "default prompt": spec.default_prompt_name,
         **{f"{prompt!r} is": f"tokens around a text's: {tokens}" for prompt, tokens in spec.around.items()},
         "task of a query": repr(spec.instruction) if spec.instruction else None,
+        "end of a query": repr(spec.closing) if spec.closing else None,
         "example of a task": repr(spec.example) if spec.example else None,
         "in the pool": None if spec.pool_prompt else "the text alone, without its prompt",
         **{f"prompt of a {role}": name for role, name in spec.roles.items()},

@@ -180,6 +180,10 @@ class FastTokenizer(_Checked):
         """The token of an id, as the vocabulary writes it."""
         return self.tokenizer.id_to_token(number)
 
+    def written(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens too."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False)
+
     def limit(self, max_tokens: int) -> None:
         """Cuts longer texts here from now on.
 
@@ -244,6 +248,10 @@ class SlowTokenizer(_Checked):
     def token(self, number: int) -> str:
         """The token of an id, as the vocabulary writes it."""
         return self.tokenizer.convert_ids_to_tokens(number)
+
+    def written(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens too."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def limit(self, max_tokens: int) -> None:
         """Cuts longer texts here from now on."""

@@ -56,6 +56,13 @@ class Opening:
         """What the registered model puts around a text's tokens."""
         return {} if self.like is None else self.like.around
 
+    @property
+    def closing(self) -> Mapping[str, str]:
+        """What the registered model writes after a text with an instruction, and how one begins (see `zoo.encoders.in_context`)."""
+        if self.like is None or not self.like.closing:
+            return {}
+        return {"closing": self.like.closing, "begins": self.like.instruction.partition("{task}")[0]}
+
 
 class Layout(ABC):
     """One layout of checkpoints; without state.

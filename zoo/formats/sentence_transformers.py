@@ -284,6 +284,7 @@ def _transformer(path: Path, root: Path, opening: Opening, read_text: Callable[.
         ignore=opening.ignore,
         attention=opening.attention,
         around=opening.around,
+        closing=opening.closing,
     )
     positions = positions_of(encoder.backbone.config)
     if limit and positions and limit > positions:

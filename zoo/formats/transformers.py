@@ -104,6 +104,7 @@ class Transformers(Layout):
             ignore=opening.ignore,
             attention=opening.attention,
             around=opening.around,
+            closing=opening.closing,
         )
         if opening.like is not None and opening.like.format is None:
             encoder.pool_prompt = opening.like.pool_prompt
@@ -266,11 +267,13 @@ def load_text(
     ignore: Ignore = NOTHING,
     attention: Attention | None = None,
     around: Mapping[str, str] = MappingProxyType({}),
+    closing: Mapping[str, str] = MappingProxyType({}),
 ) -> "TransformersText":
     """A text backbone and its tokenizer.
 
     Args:
         around: prompts that are tokens around a text's (see `ModelSpec.around`).
+        closing: how texts with an instruction end (see `Opening.closing`).
         attention: how the backbone's tokens see each other, where the files do not say it.
         trust_remote_code: build a backbone that transformers does not know by the Python code beside its weights.
         max_tokens: longest text; by default what the tokenizer and the positions allow.
@@ -279,6 +282,7 @@ def load_text(
     from transformers import AutoModel
 
     from zoo.encoders.around import AroundText
+    from zoo.encoders.in_context import InContextText
     from zoo.encoders.text import TransformersText, text_class
 
     config, where = native(folder_config(folder, allow_pickle, trust_remote_code)), folder / "config.json"
@@ -297,6 +301,7 @@ def load_text(
         max_tokens = longest_text(backbone.config, tokenizer)
     side = "left" if kind in DECODERS and kind not in ABSOLUTE else "right"
     build = partial(AroundText, around=around) if around else TransformersText
+    build = partial(InContextText, **closing) if closing else build
     encoder = build(
         backbone.config.to_diff_dict() | {"model_type": kind},
         max_tokens=max_tokens,

@@ -1,13 +1,35 @@
-"""BGE beside version 1.5: BGE-M3, whose one pass gives three outputs (Chen et al., arxiv:2402.03216), version 1, and Gemma 2.
+"""BGE beside version 1.5: BGE-M3, whose one pass gives three outputs (Chen et al., arxiv:2402.03216), version 1, and language models.
 
 Version 1 (arxiv:2309.07597) has the shapes and prompts of 1.5. bge-multilingual-gemma2 takes the state of the <eos> that ends a
-text; its queries have a task in words, `encode_query(texts, task=…)`, and documents stand alone.
+text; its queries have a task in words, `encode_query(texts, task=…)`, and documents stand alone. bge-en-icl (arxiv:2409.15700) also
+takes examples of the task, `encode_query(texts, task=…, examples=[(query, answer), …])`.
 """
 
 from typing import Any
 
-from zoo.models.parts import Cls, Embedder, Identity, LastToken, LexicalWeights, TokenVectors, Tower, TransformersText
-from zoo.models.text import BERT_BASE, BERT_SMALL, BGE, TEXT, Backbone, byte_tokenizer, piece_tokenizer, text_embedder
+from zoo.models.mistral_embedding import mistral
+from zoo.models.parts import (
+    Cls,
+    Embedder,
+    Identity,
+    InContextText,
+    LastToken,
+    LexicalWeights,
+    TokenVectors,
+    Tower,
+    TransformersText,
+)
+from zoo.models.text import (
+    BERT_BASE,
+    BERT_SMALL,
+    BGE,
+    ENGLISH,
+    TEXT,
+    Backbone,
+    byte_tokenizer,
+    piece_tokenizer,
+    text_embedder,
+)
 from zoo.models.text_encoders import (
     BERT_LARGE,
     CHINESE,
@@ -107,7 +129,7 @@ def bge_large_zh(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, ZH_LARGE.config, Cls())
 
 
-# ---------------------------------------------------------------------------------------------------------------- Gemma 2
+# ----------------------------------------------------------------------------------------------------- language models
 
 INSTRUCTION = "<instruct>{task}\n<query>"
 SEARCH = "Given a web search query, retrieve relevant passages that answer the query."  # of the authors' usage
@@ -162,3 +184,41 @@ def bge_gemma2_test(spec: ModelSpec) -> Embedder:
     specials = ("<pad>", "<eos>", "<bos>", "<unk>", "<instruct>", "<query>")
     tokenizer = piece_tokenizer(specials, "<bos> $A <eos>", spaced=False)
     return text_embedder(spec, config, LastToken(), tokenizer=tokenizer)
+
+
+ICL: Facts = {
+    **ENGLISH,
+    "license": "apache-2.0",
+    "paper": "arxiv:2409.15700",
+    "prompts": {"query": INSTRUCTION.replace("{task}", SEARCH), "document": ""},
+    "instruction": INSTRUCTION,
+    "example": "<instruct>{task}\n<query>{query}\n<response>{response}\n\n",
+    "closing": "\n<response>",
+}
+# Mistral 7B with three more tokens.
+MISTRAL = Backbone(mistral(layers=32, width=4096, hidden=14_336, heads=32, vocab=32_003), 7_110_672_384)
+
+
+def _icl(spec: ModelSpec, config: dict[str, Any], **options: Any) -> Embedder:
+    encoder = InContextText(config, spec.max_tokens, spec.closing, "<instruct>", **options)
+    return Embedder(spec, [Tower(encoder, LastToken(), Identity())])
+
+
+@register_model(
+    hub_id="BAAI/bge-en-icl", revision="971c7e1445cc86656ca0bd85ed770b8675a40bb5", **{**ICL, **MISTRAL.facts}
+)
+def bge_en_icl(spec: ModelSpec) -> Embedder:
+    return _icl(spec, MISTRAL.config)
+
+
+@register_model(**{**ICL, "languages": (), "dim": 32, "params": 23_936, "max_tokens": 200})
+def bge_icl_test(spec: ModelSpec) -> Embedder:
+    from tokenizers import decoders
+
+    sizes = {"num_key_value_heads": 2, "max_position_embeddings": 256, "sliding_window": 64}
+    config = mistral(layers=2, width=32, hidden=48, heads=4, vocab=263, **sizes)
+    specials = ("<unk>", "<s>", "</s>", "<instruct>", "<query>", "<response>")
+    tokenizer = piece_tokenizer(specials, "<s> $A </s>", spaced=True)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)  # as Llama's
+    return _icl(spec, config, tokenizer=tokenizer)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
     from zoo.encoders.frames import FramesVideo
     from zoo.encoders.image import TimmImage, timm_image
+    from zoo.encoders.in_context import InContextText
     from zoo.encoders.nv_embed import NvEmbedText
     from zoo.encoders.open_clip import OpenClipImage, OpenClipText
     from zoo.encoders.pe_av import PeAv
@@ -50,6 +51,7 @@ else:
         from zoo.encoders.fgclip2 import FgClip2Image, FgClip2Text
         from zoo.encoders.frames import FramesVideo
         from zoo.encoders.image import TimmImage, timm_image
+        from zoo.encoders.in_context import InContextText
         from zoo.encoders.nv_embed import NvEmbedText
         from zoo.encoders.open_clip import OpenClipImage, OpenClipText
         from zoo.encoders.pe_av import PeAv
@@ -90,6 +92,7 @@ else:
     AroundText, BertText, TransformersText = _Part("AroundText"), _Part("BertText"), _Part("TransformersText")
     LatentAttention, NvEmbedText = _Part("LatentAttention"), _Part("NvEmbedText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
+    InContextText = _Part("InContextText")
     LexicalWeights, TokenVectors = _Part("LexicalWeights"), _Part("TokenVectors")
     DenseStack, Mlp, Named = _Part("DenseStack"), _Part("Mlp"), _Part("Named")
     Cls, EveryToken, LastToken, Mean = _Part("Cls"), _Part("EveryToken"), _Part("LastToken"), _Part("Mean")

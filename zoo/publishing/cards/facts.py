@@ -147,6 +147,7 @@ def fact_rows(spec: ModelSpec) -> dict[str, str]:
     facts["a task"] = (
         f"`encode_query(…, task=…)` puts `{spec.instruction!r}` before a query" if spec.instruction else ""
     )
+    facts["after it"] = f"`{spec.closing!r}` ends a text that has an instruction" if spec.closing else ""
     facts["examples of it"] = f"`{spec.example!r}` each, before that" if spec.example else ""
     facts["adapter"] = f"`{spec.adapter}`, merged into the weights" if spec.adapter and spec.format is None else ""
     facts["in the pool"] = "" if spec.pool_prompt else "the text alone; a prompt is read, and left out"
