@@ -156,7 +156,7 @@ def _filled(template: str, **values: str) -> str:
 def _task_prompt(spec: ModelSpec, role: Role, task: str) -> str:
     """The name of a model's prompt for a task by name."""
     roles = (role, *ALIASES[role])
-    names = [f"{task}{mark}{name}" for name in roles for mark in "-."] + [task] * (task not in ("query", "document"))
+    names = [f"{task}{mark}{name}" for name in roles for mark in "-._"] + [task] * (task not in ("query", "document"))
     if (found := next((name for name in names if name in spec.prompts), None)) is None:
         raise PromptError(f"{spec.name} has no prompt for a {role} of the task {task!r:.60}; {_listed(spec)}")
     return found

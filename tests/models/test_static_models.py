@@ -130,7 +130,12 @@ LONG = [*TEXTS, "猫 two dogs 猫 ok", f"{RUN} and a cat", "harbour at dawn " * 
 LONG += ["a b c d e f g " * 400 + "kitty " * 99, "motorbike watching searching " * 200 + "kitty " * 99]
 
 
-@pytest.mark.parametrize(("name", "shared"), [*((name, False) for name in MODEL2VEC), (MODEL2VEC[0], True)])
+KINDS = [*((name, False) for name in MODEL2VEC), (MODEL2VEC[0], True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"), [KINDS[0], KINDS[1], pytest.param(*KINDS[2], marks=pytest.mark.slow), KINDS[3]]
+)
 def test_model2vec_by_name(name: str, shared: bool, by_name: Callable[..., Any]) -> None:
     """Unknown tokens, long texts of short and of long words, one and many; the length in tokenizer.json is not what counts."""
     model, folder = by_name(name, shared=shared, cut=32)
@@ -155,7 +160,7 @@ def test_the_library_itself(name: str, tmp_path: Path) -> None:
     assert furthest(zoo.load_model(folder).encode(LONG), theirs) < BOUND
 
 
-@pytest.mark.parametrize("cut", [None, 32])
+@pytest.mark.parametrize("cut", [pytest.param(None, marks=pytest.mark.slow), 32])
 def test_sentence_transformers_by_name(cut: int | None, by_name: Callable[..., Any]) -> None:
     """Its own tables keep unknown tokens, and cut a text where tokenizer.json says so alone."""
     model, folder = by_name(STATIC, cut=cut)

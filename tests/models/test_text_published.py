@@ -18,8 +18,8 @@ from tests.reference.gte import CASES as GTE
 from tests.reference.gte import weights
 from tests.reference.text_published import CASES, by_sentence_transformers, reference, write
 from tests.reference.text_published_more import CASES as MORE
-from zoo import registry
-from zoo.errors import TooManyTokensError, UnreadSettingError
+from zoo import loading, registry
+from zoo.errors import PromptError, TooManyTokensError, UnreadSettingError
 
 CASES = {**CASES, **GTE, **MORE}
 BOUND = 1e-5
@@ -37,6 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 def by_name(client_hub: LoopbackHub, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], zoo.Embedder]:
     """The registered model, all of whose facts count but for the sizes, from a hub that has its repository's files."""
     zoo.list_models()
+    monkeypatch.setattr(loading, "_WARNED", set())
     monkeypatch.setattr(registry.MODELS, "_found", dict(registry.MODELS._found))
 
     def load(name: str) -> zoo.Embedder:
@@ -89,6 +90,8 @@ def test_by_name_as_the_reference(name: str, by_name: Callable[[str], zoo.Embedd
     assert furthest(model.encode(texts, prompt=""), expected) < BOUND
     assert furthest(model.encode(texts, prompt="", batch_size=2), expected) < BOUND
     assert furthest(model.encode(texts[3], prompt=""), expected[3]) < BOUND
+    if (default := model.spec.default_prompt_name) is not None:
+        assert furthest(model.encode(texts), embed(texts, model.spec.prompts[default])) < BOUND
     for role, encode in (("query", model.encode_query), ("document", model.encode_document)):
         prompt = model.spec.prompts.get(model.spec.roles.get(role, role), "")
         assert furthest(encode(texts[:3]), embed(texts[:3], prompt)) < BOUND
@@ -160,6 +163,8 @@ CAUSAL = {
     "linq-embed-mistral",
     "sfr-embedding-mistral",
     "sfr-embedding-2-r",
+    "nomic-embed-code",
+    "jina-code-embeddings-0.5b",
     "sgpt-125m-weightedmean-msmarco-specb-bitfit",
     "sgpt-5.8b-weightedmean-msmarco-specb-bitfit",
 }
@@ -200,6 +205,17 @@ def test_gte_multilingual_weighs_tokens_too(
     model.save_pretrained(tmp_path / "saved")
     again = zoo.load_model(tmp_path / "saved", device="cpu")
     assert torch.equal(again.encode_sparse(texts[:3]).to_dense(), model.encode_sparse(texts[:3]).to_dense())
+
+
+def test_a_task_by_name_has_a_prompt_for_each_role(by_name: Callable[[str], zoo.Embedder], folder: Folder) -> None:
+    name = "jina-code-embeddings-0.5b"
+    model, embed = by_name(name), reference(CASES[name], folder(name))
+    for role, encode in (("query", model.encode_query), ("document", model.encode_document)):
+        assert (
+            furthest(encode(["a cat"], task="code2nl"), embed(["a cat"], model.spec.prompts[f"code2nl_{role}"])) < BOUND
+        )
+    with pytest.raises(PromptError, match="no prompt for a query of the task 'code2x'"):
+        model.encode_query("a cat", task="code2x")
 
 
 @pytest.mark.parametrize("name", ["qwen3-embedding-0.6b", "e5-mistral-7b-instruct", "gte-qwen2-1.5b-instruct"])

@@ -38,7 +38,7 @@ class Published:
         normalize: whether modules.json ends with it. limit: max_seq_length, None without sentence_bert_config.json.
         build: the model of these parts and of the test model's sizes, where the test model has others. dense: folders of Dense layers, in their
             order. tied: tensors that the file leaves out, for they are another's. buffers: of the class of
-            that time, with their shapes. plain: computes texts by transformers alone where sentence-transformers is wrong on
+            that time, with their shapes. modules: whether sentence-transformers' files are there. plain: computes texts by transformers alone where sentence-transformers is wrong on
             transformers 5. stored: the tensors as the file has them, of transformers' own. process: tokenizer.json's own post-processor, False to leave it out.
     """
 
@@ -54,6 +54,7 @@ class Published:
     dense: tuple[str, ...] = ()
     tied: tuple[str, ...] = ()
     buffers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    modules: bool = True
     stored: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
     plain: Callable[[Path, Sequence[str]], Tensor] | None = None
     process: Any = True
@@ -85,6 +86,8 @@ def write(case: Published, folder: Path, *, side: str | None = None) -> Path:
         core["post_processor"] = case.process or None
     put(folder / "tokenizer.json", {**core, "truncation": None, "padding": None})
     put(folder / "tokenizer_config.json", {**case.tokenizer, **({"padding_side": side} if side else {})})
+    if not case.modules:
+        return folder
     names = ["Transformer", "Pooling", *("Dense" for _ in case.dense), *(["Normalize"] if case.normalize else [])]
     paths = ["", "1_Pooling", *case.dense, *([f"{len(names) - 1}_Normalize"] if case.normalize else [])]
     rows = zip(names, paths, strict=True)

@@ -1,4 +1,4 @@
-"""More text embedders in the layout of their repositories (see `text_published`): the encoder of T5, GPT-Neo and GPT-J."""
+"""More text embedders in the layout of their repositories (see `text_published`): T5's encoder, GPT-Neo and GPT-J, and of code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 import zoo
-from tests.reference.text_published import Published
+from tests.reference.text_published import QWEN_SPECIALS, Published
+from zoo.models.code import CORNSTACK, JINA, MODE, roberta
+from zoo.models.parts import Cls, LastToken
+from zoo.models.qwen2_text import qwen2
 from zoo.models.sgpt import gpt_tokenizer, sgpt
+from zoo.models.text import byte_tokenizer, text_embedder
 
 T5_CONFIG = {
     "architectures": ["T5EncoderModel"],
@@ -138,6 +142,96 @@ def _sgpt(name: str, config: dict[str, Any], mask: str, **changes: Any) -> Publi
     return Published(name, "sgpt-test", config, "weightedmean_tokens", tokenizer, drop=drop, buffers=buffers, **options)
 
 
+ROBERTA_CONFIG = {
+    "architectures": ["RobertaModel"],
+    "attention_probs_dropout_prob": 0.1,
+    "gradient_checkpointing": False,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+    "output_past": True,
+    "position_embedding_type": "absolute",
+    "torch_dtype": "float32",
+    "transformers_version": "4.12.0",
+    "use_cache": True,
+}
+ROBERTA_TOKENIZER = {
+    "add_prefix_space": False,
+    "bos_token": "<s>",
+    "cls_token": "<s>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+    "errors": "replace",
+    "model_max_length": 1000000000000000019884624838656,
+    "tokenizer_class": "RobertaTokenizer",
+}
+QWEN_CONFIG = {
+    "architectures": ["Qwen2Model"],
+    "attention_dropout": 0.0,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "max_window_layers": 2,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "sliding_window": None,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.50.0",
+    "use_cache": True,
+    "use_sliding_window": False,
+}
+
+
+def _unixcoder_of_the_authors(folder: Path, texts: Sequence[str]) -> Tensor:
+    """unixcoder.py's tokenize in the mode <encoder-only> and its mean; of 120 tokens at most, on one text after the other."""
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    vectors = []
+    for text in texts:
+        mode = ["<encoder-only>", "</s>"] if text.startswith(MODE) else []
+        tokens = tokenizer.tokenize(text.removeprefix(MODE))[: 120 - 2 - len(mode)]
+        ids = tokenizer.convert_tokens_to_ids(["<s>", *mode, *tokens, "</s>"])
+        vectors.append(model(torch.tensor([ids])).last_hidden_state[0].mean(0))
+    return torch.stack(vectors)
+
+
+def _first_state(folder: Path, texts: Sequence[str]) -> Tensor:
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    read = [tokenizer(text, truncation=True, max_length=120, return_tensors="pt") for text in texts]
+    return torch.stack([model(**one).last_hidden_state[0, 0] for one in read])
+
+
+def _codebert(spec: zoo.ModelSpec) -> zoo.Embedder:
+    config = roberta(layers=2, width=32, heads=4, vocab=261, positions=122)
+    tokenizer = byte_tokenizer(("<s>", "<pad>", "</s>", "<unk>", "<mask>"), "<s> $A </s>", "<unk>")
+    return text_embedder(spec, config, Cls(), tokenizer=tokenizer)
+
+
+def _qwen2(spec: zoo.ModelSpec) -> zoo.Embedder:
+    config = qwen2(layers=2, width=32, hidden=48, heads=4, vocab=258, num_key_value_heads=2)
+    tokenizer = byte_tokenizer(("<|endoftext|>", "<|im_end|>"), "$A", None)
+    return text_embedder(spec, {**config, "pad_token_id": 0}, LastToken(), tokenizer=tokenizer)
+
+
+def _code(name: str, config: dict[str, Any], **changes: Any) -> Published:
+    options = {"modules": False, "build": None, **changes}
+    return Published(name, "unixcoder-test", config, "cls_token", ROBERTA_TOKENIZER, **options)
+
+
+def _causal(name: str, prompts: dict[str, str]) -> Published:
+    tokenizer = {**QWEN_SPECIALS, "padding_side": "left"}
+    options = {"limit": 256, "build": _qwen2, "drop": ("pad_token_id",)}
+    return Published(name, "gte-qwen2-test", QWEN_CONFIG, "lasttoken", tokenizer, prompts, **options)
+
+
 CASES = {
     case.name: case
     for case in (
@@ -146,5 +240,9 @@ CASES = {
         _t5("instructor-large", "instructor-test"),
         _sgpt("sgpt-125m-weightedmean-msmarco-specb-bitfit", NEO_CONFIG, "attention.bias"),
         _sgpt("sgpt-5.8b-weightedmean-msmarco-specb-bitfit", GPTJ_CONFIG, "bias", build=_gptj),
+        _code("unixcoder-base", ROBERTA_CONFIG, plain=_unixcoder_of_the_authors),
+        _code("codebert-base", ROBERTA_CONFIG, plain=_first_state, build=_codebert),
+        _causal("nomic-embed-code", dict(CORNSTACK["prompts"])),
+        _causal("jina-code-embeddings-0.5b", dict(JINA["prompts"])),
     )
 }

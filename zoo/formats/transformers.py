@@ -106,10 +106,13 @@ class Transformers(Layout):
             around=opening.around,
             closing=opening.closing,
         )
-        if opening.like is not None and opening.like.format is None:
-            encoder.pool_prompt = opening.like.pool_prompt
+        like = opening.like if opening.like is not None and opening.like.format is None else None
+        if like is not None:  # what no file of a plain backbone says
+            encoder.pool_prompt = like.pool_prompt
+            if like.max_tokens is not None and like.max_tokens < encoder.max_tokens:
+                encoder.limit(like.max_tokens)
         spec = text_spec(opening.name, encoder, encoder.width, attention=opening.attention)
-        named = opening.like.pooling if opening.like is not None and opening.like.format is None else ""
+        named = "" if like is None else like.pooling
         pooler = getattr(pooling, named or "Mean")
         return Embedder(spec, [Tower(encoder, pooler(), Identity())])
 

@@ -15,6 +15,7 @@ _SITEMB = (
     "its vector is a sum, of a chunk alone and of the chunk in its context, and no source of its authors' that could be read says how "
     "the two are written into one text and weighed"
 )
+_ALIBI = "its positions are ALiBi's, by Python files beside the weights that call themselves BERT; transformers' BERT has none such"
 _HEARS = "embeddinggemma-2, clap-htsat-unfused"
 _WATCHES = "embeddinggemma-2, videoprism-lvt-vit-b"
 # How a name begins (without its organisation) → why it is not here, and what is. Checked with transformers 5.23.
@@ -35,6 +36,10 @@ ABSENT: dict[str, tuple[str, str]] = {
     "audiomae": (_PACKAGE, _HEARS),
     "dasheng": (_PACKAGE, _HEARS),
     "bge-code": (_BGE_CODE, "qwen3-embedding-0.6b, bge-m3"),
+    "codesage": (_CODE, "coderankembed, jina-code-embeddings-0.5b"),
+    "codexembed": (_CODE, "coderankembed, nomic-embed-code"),
+    "jina-embeddings-v2": (_ALIBI, "jina-embeddings-v3, jina-code-embeddings-0.5b, coderankembed"),
+    "sfr-embedding-code": (_CODE, "coderankembed, nomic-embed-code"),
     "lgai-embedding": (_LGAI, "nv-embed-v2, qzhou-embedding"),
     "qzhou-embedding-zh": (_QZHOU_ZH, "qzhou-embedding"),
     "jasper-en-vision-language": (_CODE, "stella-en-1.5b-v5, gme-qwen2vl-2b"),
