@@ -1,8 +1,8 @@
 """Alibaba's GTE encoders of long texts (mGTE, Zhang et al., 2024, arxiv:2407.19669), and what others trained from them.
 
 A BERT with turned positions and a gated feed-forward part. The code beside the weights, Alibaba-NLP/new-impl, came before transformers'
-class, which computes the same: the zoo takes the class. gte-multilingual-base also weighs each token, for sparse search. Arctic m v2.0 (arxiv:2412.04506) began as gte-multilingual-base, Stella 400M
-(arxiv:2412.19048) as gte-large-en-v1.5.
+class, which computes the same: the zoo takes the class. gte-multilingual-base also weighs each token, for sparse search. Arctic m v2.0
+(arxiv:2412.04506) began as gte-multilingual-base, Stella 400M (arxiv:2412.19048) as gte-large-en-v1.5.
 """
 
 from typing import Any
@@ -78,7 +78,10 @@ def gte_base_en_v1_5(spec: ModelSpec) -> Embedder:
 
 
 @register_model(
-    name="gte-large-en-v1.5", hub_id="Alibaba-NLP/gte-large-en-v1.5", **{**ENGLISH, **GTE, **LARGE_EN.facts}
+    name="gte-large-en-v1.5",
+    hub_id="Alibaba-NLP/gte-large-en-v1.5",
+    revision="104333d6af6f97649377c2afbde10a7704870c7b",
+    **{**ENGLISH, **GTE, **LARGE_EN.facts},
 )
 def gte_large_en_v1_5(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, LARGE_EN.config, Cls())

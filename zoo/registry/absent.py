@@ -42,6 +42,10 @@ ABSENT: dict[str, tuple[str, str]] = {
     "sfr-embedding-code": (_CODE, "coderankembed, nomic-embed-code"),
     "lgai-embedding": (_LGAI, "nv-embed-v2, qzhou-embedding"),
     "qzhou-embedding-zh": (_QZHOU_ZH, "qzhou-embedding"),
+    "searchmap": (
+        "its repository could not be read, and no other source says how its states are pooled, or which dense layer follows",
+        "stella-en-400m-v5",
+    ),
     "jasper-token-compression": (_CODE, "qwen3-embedding-0.6b"),
     "jasper-en-vision-language": (_CODE, "stella-en-1.5b-v5, gme-qwen2vl-2b"),
     "sitemb": (_SITEMB, "bge-m3, qwen3-embedding-8b"),
