@@ -21,12 +21,23 @@ LONG = (
     "region_model",
 )
 LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed")
-LONG += ("text_models", "hybrid", "ranking", "losses", "depths", "omni_model", "omni_figures", "omni_mixed")
+LONG += (
+    "text_models",
+    "hybrid",
+    "ranking",
+    "losses",
+    "reranker_training",
+    "depths",
+    "omni_model",
+    "omni_figures",
+    "omni_mixed",
+)
 KEPT = (
     "finetune",
     "region_training",
     "region_model",
     "losses",
+    "reranker_training",
     "depths",
     "omni_model",
     "omni_figures",

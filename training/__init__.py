@@ -1,4 +1,4 @@
-"""Training: one contrastive trainer, its losses, its recipes and its data."""
+"""Training: one trainer of embedders and rerankers, its losses, its recipes and its data."""
 
 from importlib import import_module
 from typing import Any

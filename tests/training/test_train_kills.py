@@ -30,8 +30,8 @@ def zygote():
     )
     assert process.stdout.readline() == "ready\n"
 
-    def run(seconds: float, folder: Path) -> str:
-        process.stdin.write(f"{seconds} {folder}\n")
+    def run(seconds: float, kind: str, folder: Path) -> str:
+        process.stdin.write(f"{seconds} {kind} {folder}\n")
         process.stdin.flush()
         return process.stdout.readline().strip()
 
@@ -47,10 +47,10 @@ def curve(folder: Path) -> list[tuple]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [10, 50])
-def test_kills(kills, zygote, tmp_path):
+@pytest.mark.parametrize(("kills", "kind"), [(10, "embedder"), (50, "embedder"), (10, "reranker")])
+def test_kills(kills, kind, zygote, tmp_path):
     begun = time.perf_counter()
-    assert zygote(0, tmp_path / "whole") == "done"
+    assert zygote(0, kind, tmp_path / "whole") == "done"
     whole_run = time.perf_counter() - begun
     weights, steps = load_file(tmp_path / "whole" / "model.safetensors"), curve(tmp_path / "whole")
     assert [step for step, *_ in steps] == list(range(1, 13))
@@ -62,7 +62,7 @@ def test_kills(kills, zygote, tmp_path):
         folder = tmp_path / f"run-{rounds}"
         rounds += 1
         # Early and late moments alike: each attempt is killed within what is left of a whole run, or comes through.
-        while (answer := zygote(rng.uniform(0.002, whole_run), folder)) == "killed":
+        while (answer := zygote(rng.uniform(0.002, whole_run), kind, folder)) == "killed":
             killed += 1
         assert answer == "done"
         assert curve(folder) == steps

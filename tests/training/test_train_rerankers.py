@@ -80,6 +80,17 @@ def test_a_run_learns_and_its_folder_is_a_reranker(loss: str, tmp_path: Path):
     assert verdict["kind"] == "better"
 
 
+@pytest.mark.slow
+def test_sentence_transformers_opens_the_folder_of_a_run(tmp_path: Path):
+    """Its CrossEncoder gives the same scores, beside the card, the curves and the checkpoints."""
+    from sentence_transformers import CrossEncoder
+
+    model = go(quick(loss="binary", steps=2), tmp_path, colours(12, 1))
+    pairs = [("red", "red house"), ("blue " * 9, "green boat " * 40)]
+    theirs = CrossEncoder(str(tmp_path), device="cpu").predict(pairs, show_progress_bar=False)
+    torch.testing.assert_close(model.score(pairs), torch.from_numpy(theirs), atol=1e-5, rtol=0)
+
+
 def test_a_stopped_run_goes_on_in_the_same_bits(tmp_path: Path):
     recipe = quick(loss="binary + 0.5 * plistmle", steps=4, checkpoint_every=1, evaluate_every=2)
     held = text_pairs(12)
@@ -198,6 +209,20 @@ def test_a_column_of_teacher_scores_is_read(tmp_path: Path):
     go(quick(loss="score_distillation('listwise')", steps=1), tmp_path, pairs)
     with pytest.raises(PairsError, match="needs teacher_scores"):
         go(quick(loss="score_distillation", steps=1), tmp_path / "none", colours(12, 2))
+
+
+def test_truncated_pairs_are_told(tmp_path: Path, capsys):
+    model = trained(fresh_reranker())
+    told = kind_of(model).truncated
+    assert told(model, colours(12, 1), quick()) == []
+    long = [replace(pair, negatives=(Item(text="a house " * 60),)) for pair in colours(12)]
+    assert told(model, long, quick()) == [
+        "50 % of the queries with their documents are truncated: the model reads 128 tokens of both (12 of 24 that were looked at)"
+    ]
+    limit = 129 - len(model.reranker.prepare("red", "a").ids)
+    assert [model.reranker.truncated("red", "a" * count) for count in (limit, limit + 1)] == [False, True]
+    judge = fresh_reranker("qwen3vl-reranker-test")
+    assert [judge.truncated("red", "a" * count) for count in (8, 5000)] == [False, True]
 
 
 # ------------------------------------------------------------------------------------------------------- held-out pairs

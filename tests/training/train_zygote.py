@@ -1,6 +1,6 @@
 """A process that has torch loaded and one thread, forks a child for every line it reads, and lets chance kill it.
 
-A line is `SECONDS FOLDER`: the child trains in FOLDER (going on where it was) and is killed by the kernel after SECONDS,
+A line is `SECONDS KIND FOLDER`: the child trains an embedder or a reranker in FOLDER (going on where it was) and is killed by the kernel after SECONDS,
 0 for never. The answer is `killed` or `done`, or `failed` with the child's words on stderr.
 """
 
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -16,7 +17,7 @@ import torch
 from zoo.training import train
 from zoo.training.trainer import make_feed  # noqa: F401  (loads everything before the first fork)
 
-from tests.training.train_support import fresh, quick, shape_pairs
+from tests.training.train_support import fresh, fresh_reranker, quick, shape_pairs, text_pairs
 
 RECIPE = quick(
     steps=12,
@@ -30,10 +31,13 @@ RECIPE = quick(
 )
 
 
-def child(seconds: float, folder: Path) -> None:
+def child(seconds: float, kind: str, folder: Path) -> None:
     if seconds:
         signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM, left to the kernel: ends the process anywhere
-    train(fresh(), shape_pairs(), RECIPE, folder, resume=True, progress=False, trackers=(), report=False)
+    model, pairs, recipe = fresh(), shape_pairs(), RECIPE
+    if kind == "reranker":
+        model, pairs, recipe = fresh_reranker(), text_pairs(12), replace(RECIPE, loss="binary")
+    train(model, pairs, recipe, folder, resume=True, progress=False, trackers=(), report=False)
 
 
 def main() -> None:
@@ -41,10 +45,10 @@ def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     print("ready", flush=True)
     for line in sys.stdin:
-        seconds, folder = line.split(maxsplit=1)
+        seconds, kind, folder = line.split(maxsplit=2)
         if (pid := os.fork()) == 0:
             try:
-                child(float(seconds), Path(folder.strip()))
+                child(float(seconds), kind, Path(folder.strip()))
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from zoo.errors import InputError
+from zoo.inputs.item import Item
 from zoo.publishing.cards import rerankers as cards
-from zoo.reranking import RerankerSpec, get_reranker_spec
+from zoo.reranking import Reranker, RerankerSpec, get_reranker_spec
 from zoo.tables.pairs import Pair, PairTable
 
 from ..cached_embeddings import ITSELF
@@ -37,6 +39,9 @@ _NOT_OURS = (
     "query_prompt_name",
     "document_prompt_name",
 )
+
+
+_SAMPLED = 128  # rows: tokenising them takes a fraction of a second
 
 
 class Rerankers:
@@ -102,8 +107,20 @@ class Rerankers:
         return {"labels", "progress"} | ({"teacher_scores"} if recipe.teacher else scored(sample))
 
     def truncated(self, model: PairModel, pairs: Sequence[Pair] | PairTable, recipe: Recipe) -> list[str]:
-        """Nothing: how a pair shares the model's tokens is not told before it is read."""
-        return []
+        """Of the pairs that a step may read: which part of a pair goes first is the model's own."""
+        found = [
+            cut
+            for pair in sample_of(pairs, _SAMPLED)
+            for document in (pair.positive, *pair.extra_positives, *pair.negatives)
+            if (cut := _truncated(model.reranker, pair.query, document)) is not None
+        ]
+        if not any(found):
+            return []
+        share = f"{100 * sum(found) / len(found):.0f} %" if sum(found) * 200 >= len(found) else "under 1 %"
+        return [
+            f"{share} of the queries with their documents are truncated: the model reads {model.spec.max_tokens:,} tokens of both "
+            f"({sum(found):,} of {len(found):,} that were looked at)"
+        ]
 
     def teacher(
         self,
@@ -154,3 +171,11 @@ class Rerankers:
     def facts(self, spec: RerankerSpec, place: str) -> list[str]:
         use = f"## Use\n\n```python\n{cards.usage(spec, place)}\n```"
         return [cards.summary(spec, weights=True), cards.fact_table(spec), use]
+
+
+def _truncated(reranker: Reranker, query: Item, document: Item) -> bool | None:
+    """None for a pair that cannot be read: the run sets it aside and lists it."""
+    try:
+        return reranker.truncated(query, document)
+    except InputError:
+        return None

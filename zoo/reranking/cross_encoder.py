@@ -135,6 +135,9 @@ class CrossEncoder(Reranker):
     def prepare(self, query: Any, document: Any) -> Any:
         return self.encoder.prepare_pair(*(self._text(as_item(one)) for one in (query, document)))
 
+    def truncated(self, query: Any, document: Any) -> bool:
+        return self.encoder.cuts_pair(*(self._text(as_item(one)) for one in (query, document)))
+
     def _text(self, item: Item) -> str:
         if item.instruction:
             raise UnsupportedModalityError(

@@ -33,6 +33,9 @@ class Judge(Reranker):
     def prepare(self, query: Any, document: Any) -> Any:
         return self.encoder.prepare_item(self.pair(query, document))
 
+    def truncated(self, query: Any, document: Any) -> bool:
+        return self.encoder.cut(self.pair(query, document)) is not None
+
     def logits(self, inputs: Batch) -> Tensor:
         device = self.answer.device
         states = self.pool(self.encoder({name: tensor.to(device) for name, tensor in inputs.items()}))

@@ -58,6 +58,14 @@ class Reranker(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define prepare")
 
+    def truncated(self, query: Any, document: Any) -> bool:
+        """Whether a pair of texts is longer than what is read of it; False where media are in it, or nothing is known.
+
+        Raises:
+            InputError: as of `prepare`.
+        """
+        return False
+
     def collate(self, reads: Sequence[Any]) -> Batch:
         """Reads as one batch of tensors, padded where they differ in length."""
         return self.encoder.collate(reads)

@@ -1,0 +1,204 @@
+"""Rerankers trained on real pairs: a cross-encoder that begins as MiniLM ranks anew the ten paragraphs that MiniLM finds for a sentence.
+
+Pairs are sentences of papers and the paragraphs that they were taken out of (`pack:text`), split by paper. Every run is 30 steps of 8
+sentences, each with its paragraph and the two wrong ones that MiniLM finds nearest. Of five rates each loss takes the one that is best
+on the validation papers by one seed; the figures are of the test papers. Every run is written down at once, so that a stopped table
+goes on: `python -m benchmarks reranker_training --folder runs/rerankers`.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.common import machine, table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from zoo.training import Pair
+
+    from zoo.reranking import Reranker
+
+LOSSES = ("binary", "plistmle", "score_distillation")
+RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+SEEDS = (0, 1, 2)
+STEPS, BLOCKS, TOKENS, NEGATIVES, FOUND = 30, 3, 64, 2, 10  # of MiniLM's six blocks the first three
+SHARPNESS = 20.0  # what MiniLM's cosines are multiplied by as a teacher's scores
+
+
+def main(folder: Path | None = None) -> None:
+    """Prints what ranks the test papers how well, and how long it took."""
+    print(f"\n## Rerankers trained\n\n{machine()}")
+    with tempfile.TemporaryDirectory() as temporary:
+        place = folder or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        experiment(place)
+
+
+def experiment(place: Path) -> None:
+    """The rates of every loss on the validation papers, then its seeds on the test papers."""
+    begun, rows = time.perf_counter(), []
+    alone = {split: first_stage(split) for split in ("val", "test")}
+    rows.append(["MiniLM's vectors alone", "", *_cells([reciprocal(alone["test"][2])])])
+    untrained = [measured(place, "", 0.0, seed, "test") for seed in SEEDS]
+    rows.append(["the cross-encoder, untrained", "", *_cells(untrained)])
+    found = {}
+    for loss in LOSSES:
+        by_rate = {rate: measured(place, loss, rate, SEEDS[0], "val") for rate in RATES}
+        best = max(by_rate, key=by_rate.__getitem__)
+        found[loss] = [measured(place, loss, best, seed, "test") for seed in SEEDS]
+        rows.append([f"trained with {loss}", f"{best:g}", *_cells(found[loss])])
+    table(
+        f"MRR@10 of the test papers, {len(alone['test'][0])} sentences", ["ranked by", "rate", "MRR@10", "spread"], rows
+    )
+    print(f"\n{time.perf_counter() - begun:,.0f} s")
+
+
+def _cells(figures: Sequence[float]) -> list[str]:
+    spread = f"{min(figures):.3f} to {max(figures):.3f}" if len(figures) > 1 else ""
+    return [f"{statistics.mean(figures):.3f}", spread]
+
+
+def measured(place: Path, loss: str, rate: float, seed: int, split: str) -> float:
+    """MRR@10 of a trained cross-encoder over a split; without a loss of the one that it begins as. Done once."""
+    from zoo import load_reranker
+
+    notes, key = place / "figures.jsonl", [loss, rate, seed, split]
+    known = [json.loads(line) for line in notes.read_text().splitlines()] if notes.is_file() else []
+    for line in known:
+        if line["key"] == key:
+            return line["figure"]
+    out = place / f"{loss or 'untrained'}-{rate:g}-{seed}"
+    model = load_reranker(
+        trained(out, loss, rate, seed) if loss else begun_as_minilm(place / f"start-{seed}", seed), device="cpu"
+    )
+    figure = reciprocal(reranked(model, split))
+    with notes.open("a") as file:
+        file.write(json.dumps({"key": key, "figure": figure}) + "\n")
+    return figure
+
+
+def trained(out: Path, loss: str, rate: float, seed: int) -> Path:
+    """The folder of a run, which goes on where it was stopped."""
+    from zoo.training import recipes, train
+    from zoo.training.claims import is_finished
+
+    from zoo import load_reranker
+
+    if not is_finished(out):
+        start = begun_as_minilm(out.parent / f"start-{seed}", seed)
+        recipe = recipes.reranker(
+            loss=loss, lr=rate, seed=seed, batch_size=8, steps=STEPS, holdout=0.0, checkpoint_every=STEPS
+        )
+        pairs = learned() if loss == "score_distillation" else [_without_scores(pair) for pair in learned()]
+        train(
+            load_reranker(start, device="cpu"),
+            pairs,
+            recipe,
+            out,
+            resume=True,
+            trackers=(),
+            report=False,
+            progress=False,
+        )
+    return out
+
+
+def begun_as_minilm(folder: Path, seed: int) -> Path:
+    """A cross-encoder of MiniLM's first blocks with a classifier of random weights, as transformers writes one."""
+    import torch
+    from transformers import AutoTokenizer, BertForSequenceClassification
+
+    from benchmarks.finetune import minilm
+
+    if not (folder / "config.json").is_file():
+        torch.manual_seed(seed)
+        options = {"num_labels": 1, "num_hidden_layers": BLOCKS}
+        BertForSequenceClassification.from_pretrained(minilm(folder), **options).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(minilm(folder), model_max_length=TOKENS).save_pretrained(folder)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------------- the first stage
+
+
+@cache
+def embedder() -> Any:
+    """MiniLM, all of it."""
+    from benchmarks.finetune import minilm
+    from zoo import load_model
+
+    return load_model(minilm(Path()), device="cpu")
+
+
+@cache
+def first_stage(split: str) -> "tuple[list[str], list[str], list[int], Tensor]":
+    """The sentences and the distinct paragraphs of a split, where MiniLM puts each sentence's paragraph, and its cosines."""
+    from benchmarks.finetune import passage_pairs
+
+    pairs = passage_pairs(split)
+    queries = [pair.query.text for pair in pairs]
+    passages = list(dict.fromkeys(pair.positive.text for pair in pairs))
+    gold = [passages.index(pair.positive.text) for pair in pairs]
+    cosines = embedder().encode(queries) @ embedder().encode(passages).T
+    return queries, passages, [_place(row, own) for row, own in zip(cosines, gold, strict=True)], cosines
+
+
+def _place(scores: "Tensor", own: int) -> int:
+    """Place of the right one, 1 being the best; ties count against it."""
+    return int((scores >= scores[own]).sum())
+
+
+def reranked(model: "Reranker", split: str) -> list[int]:
+    """Where the right paragraphs come once the ten that were found are ranked anew; what was not found stays where it was."""
+    from benchmarks.finetune import passage_pairs
+
+    queries, passages, places, cosines = first_stage(split)
+    found = cosines.topk(FOUND, dim=1).indices.tolist()
+    scores = model.score(
+        [(query, passages[i]) for query, row in zip(queries, found, strict=True) for i in row], progress=False
+    ).view(len(queries), FOUND)
+    golds = [passages.index(pair.positive.text) for pair in passage_pairs(split)]
+    return [
+        _place(scores[row], found[row].index(own)) if own in found[row] else places[row]
+        for row, own in enumerate(golds)
+    ]
+
+
+def reciprocal(places: Sequence[int]) -> float:
+    """MRR@10."""
+    return statistics.mean(1 / place if place <= FOUND else 0.0 for place in places)
+
+
+@cache
+def learned() -> "list[Pair]":
+    """The training papers' pairs with the wrong paragraphs that MiniLM finds nearest, and its cosines as a teacher's scores."""
+    from dataclasses import replace
+
+    from benchmarks.finetune import passage_pairs
+    from zoo.inputs.item import Item
+
+    _, passages, _, cosines = first_stage("train")
+    pairs = passage_pairs("train")
+    right = {}
+    for pair in pairs:
+        right.setdefault(pair.query.text, set()).add(pair.positive.text)
+    found = []
+    for pair, row in zip(pairs, cosines, strict=True):
+        own = passages.index(pair.positive.text)
+        wrong = [i for i in row.argsort(descending=True).tolist() if passages[i] not in right[pair.query.text]]
+        scores = tuple((SHARPNESS * row[[own, *wrong[:NEGATIVES]]]).tolist())
+        found.append(
+            replace(pair, negatives=tuple(Item(text=passages[i]) for i in wrong[:NEGATIVES]), teacher_scores=scores)
+        )
+    return found
+
+
+def _without_scores(pair: "Pair") -> "Pair":
+    from dataclasses import replace
+
+    return replace(pair, teacher_scores=())
