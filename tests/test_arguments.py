@@ -133,7 +133,7 @@ WRONG: dict[str, list[Any]] = {
     "columns": [5, "a", ["a"], {"a": 5}, object()],
     "speed": ["yes", 1, None, object()],
     "cache": [5, ["a"], object()],
-    "reranker": [5, "a", ["a"], object()],
+    "reranker": [5, ["a"], object()],
 }
 # The facts of a model, as `ModelSpec` and `register_model` take them.
 FACTS: dict[str, list[Any]] = {

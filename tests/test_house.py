@@ -145,6 +145,7 @@ ROWS: dict[str, set[str]] = {
         "loading",
         "prompts",
         "registry",
+        "reranking",
         "similarity",
         "spec",
         "tables",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli._rerank import NAMES, TOP, open_reranker
 from zoo.cli._shared import check_folder, check_output, positive, print_json, source, waiting
 from zoo.errors import ZooError
 
@@ -38,6 +39,26 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         metavar="MB",
         help="what the vectors that are kept may take on disk (default: 4096)",
     )
+    parser.add_argument(
+        "--rerank",
+        metavar="NAME",
+        help=f"of --data that is retrieval: tell every model with its first results reranked, too: {NAMES}",
+    )
+    parser.add_argument("--rerank-top", type=positive, metavar="N", help=f"how many results it reads (default: {TOP})")
+
+
+def check_rerank(arguments: argparse.Namespace) -> None:
+    """Raises ZooError for options of reranking that there is nothing for; before anything is read."""
+    if arguments.rerank_top is not None and not arguments.rerank:
+        raise ZooError("--rerank-top is of --rerank NAME; give that too, or leave it out")
+    if arguments.rerank and not arguments.data:
+        raise ZooError(
+            "--rerank is of --data SOURCE (a table, a folder, hf:ORG/NAME, pack:NAME); give that, or leave it out"
+        )
+    if arguments.rerank and getattr(arguments, "budget", None):
+        raise ZooError(
+            "--budget is of one model, and a reranker beside it costs more than is measured; leave one of them out"
+        )
 
 
 def contenders_of(names: Sequence[str]) -> "list[Contender]":
@@ -109,11 +130,18 @@ def compared(
     """
     from zoo.cli._pairs import check_bad
     from zoo.comparing.budget import Budget
-    from zoo.comparing.measuring import run
+    from zoo.comparing.measuring import run, shown_source
+    from zoo.comparing.reranked import Reranking, check_reranked
     from zoo.tables.ignoring import settings_to_ignore
 
     tables = [one.source.table for one in questions if one.source.table is not None]
+    if arguments.rerank:
+        check_reranked(questions)
     with settings_to_ignore(arguments.ignore, *tables) as settings:
+        rerank = None
+        if arguments.rerank:
+            judge = open_reranker(arguments.rerank, arguments.device, settings)
+            rerank = Reranking(judge, shown_source(arguments.rerank), arguments.rerank_top or TOP)
         found = run(
             named,
             questions,
@@ -121,7 +149,8 @@ def compared(
             ignore=settings,
             cache=cache_of(arguments),
             budget=Budget.parse(getattr(arguments, "budget", None)),
-            words=words_of(arguments, packs),
+            words=[*words_of(arguments, packs), *(rerank.words if rerank else ())],
+            rerank=rerank,
             say=lambda message: print(message, file=sys.stderr, flush=True),
         )
     check_bad(len(found.bad), sum({id(one.source): one.source.rows for one in questions}.values()), arguments.max_bad)

@@ -10,7 +10,8 @@ image in words (query_image, query_text, positive_image), graded pairs (score fr
 --tasks takes our packs: photos, emoji, symbols, composed, regions.
 
 Every figure has a 95 % interval, and models are compared on the same rows: "no clear difference" is where the interval of the
-paired difference holds 0. Quality is the mean of nDCG@10 (of packs recall@1), accuracy, Spearman and average precision over all that was
+paired difference holds 0. With --rerank every model is told a second time, with the first results of every query reranked; of that no
+costs are measured. Quality is the mean of nDCG@10 (of packs recall@1), accuracy, Spearman and average precision over all that was
 asked. Milliseconds, items a second and memory are measured here, each model in a process of its own, in turn.
 """
 
@@ -20,6 +21,7 @@ import sys
 from zoo.cli._data import (
     add_data_options,
     check_out,
+    check_rerank,
     compared,
     contenders_of,
     print_found,
@@ -33,6 +35,7 @@ EXAMPLES = (
     "zoo compare zoo-mini clip-vit-b32-laion2b --data pairs.csv",
     "zoo compare zoo-mini zoo-mini@dim=64 siglip2-vit-b16-256 --data photos/ --html page.html",
     "zoo compare zoo-mini ./runs/mine --data test.csv --budget 'ms=20,mb=900,license=commercial,languages=en'",
+    "zoo compare zoo-mini all-minilm-l6-v2 --data questions.csv --rerank qwen3vl-reranker-2b --no-speed   # each with and without",
     "zoo compare zoo-mini zoo-omni --tasks photos,emoji --no-speed --json",
 )
 
@@ -77,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if not arguments.data:
         refuse_pair_options(arguments, "the data, and there is none: say --data", "max_bad")
+    check_rerank(arguments)
     budget = Budget.parse(arguments.budget)
     if arguments.no_speed and (told := [name for name in ("ms", "rate", "mb") if getattr(budget, name) is not None]):
         raise ZooError(f"--budget {told[0]}=… needs the speed to be measured; leave --no-speed out")

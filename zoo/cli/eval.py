@@ -11,7 +11,8 @@ from the folder in the environment variable ZOO_DATA; mteb's tasks load their da
 --data takes data of your own, with the options of `zoo train`: what its columns say is measured, retrieval both ways, zero-shot
 classification, changes of an image in words, graded pairs, pairs that are right or wrong, judged queries (`zoo compare --help` says which
 columns). Several models are set side by side with paired differences; a model may be cut, shortened or of another revision:
-NAME@dim=64. Vectors are kept, so that no model embeds the same thing twice.
+NAME@dim=64. Vectors are kept, so that no model embeds the same thing twice. With --rerank retrieval is told twice, the second time with
+the first results of every query in the order of a reranker, and the paired difference of the two.
 
 --pairs measures retrieval alone. It takes what `zoo train` takes (a .csv, .tsv, .jsonl, .parquet or .tar file, a folder, hf:ORG/NAME) with the same
 options, and measures recall@1, 5 and 10, nDCG@10 and MRR both ways with 95 % intervals: on the test rows where there is a
@@ -38,6 +39,7 @@ import time
 from zoo.cli._data import (
     add_data_options,
     check_out,
+    check_rerank,
     compared,
     contenders_of,
     print_found,
@@ -64,6 +66,7 @@ EXAMPLES = (
     "zoo eval ./runs/mine --tasks 'ViDoRe(v2)' --device cuda",
     "zoo eval zoo-mini --tasks scar.json --out results.json",
     "zoo eval ./runs/mine --data test.csv --out results.json",
+    "zoo eval zoo-mini --data questions.csv --rerank qwen3vl-reranker-2b --rerank-top 50   # with and without",
     "zoo eval zoo-mini zoo-mini@dim=64 ./runs/mine --data photos/ --class-prompt 'a photo of a {}' --out results/",
     "zoo eval ./runs/mine --pairs test.csv --out results.json",
     "zoo eval zoo-mini --pairs photos.csv --column query_image=photo --column positive_text=title --split val",
@@ -126,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             "zoo eval needs a model and --tasks or --data: zoo eval zoo-mini --tasks photos (`zoo eval --list` shows all), "
             "zoo eval zoo-mini --data test.csv"
         )
+    check_rerank(arguments)
     if not (arguments.pairs or arguments.data):
         refuse_pair_options(arguments, "the pairs, and there are none: say --pairs", "max_bad", "mixed")
     if arguments.data or len(arguments.models) > 1:
@@ -199,7 +203,7 @@ def _measure_data(arguments: argparse.Namespace) -> int:
     check_out(arguments.out, several)
     found = compared(arguments, named, questions_of(arguments, packs), packs)
     write_out(arguments.out, found, several)
-    if several or not arguments.json:
+    if several or arguments.rerank or not arguments.json:
         print_found(found, arguments.json, choose=False)
     else:
         print_json([asdict(result) for result in found.results(found.entries[0])])

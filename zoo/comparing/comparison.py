@@ -168,9 +168,14 @@ class Comparison:
         if not words:  # pairs in memory
             return f"zoo.compare({[one.word for one in self.entries]!r}, pairs)"
         if entry is None or key is None:
-            names = [one.word for one in self.entries] + list(self.left_out)
+            names = [
+                *dict.fromkeys(one.word for one in self.entries),
+                *self.left_out,
+            ]  # reranked, one stands there twice
             return " ".join(map(shlex.quote, ["zoo", "compare", *names, *self.words]))
-        names = [one.word for one in self.entries if key in one.scores] if self._together(key) else [entry.word]
+        names = [entry.word]
+        if self._together(key):
+            names = list(dict.fromkeys(one.word for one in self.entries if key in one.scores))
         return " ".join(map(shlex.quote, ["zoo", "eval", *names, *entry.scores[key].words]))
 
     def _together(self, key: Key) -> bool:
@@ -184,6 +189,7 @@ class Comparison:
         for key, scores in entry.scores.items():
             told = {"dataset": scores.dataset, "task": scores.task, "split": scores.split, "part": scores.part}
             told |= {"direction": scores.direction, "source": self.command(key, entry), "notes": scores.notes}
+            told |= {"protocol": scores.protocol}
             for metric, (value, low, high) in scores.figures.items():
                 found.append(rounded(Result(metric=metric, value=value, low=low, high=high, **told, **facts)))
         if (cost := entry.cost) is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from zoo.arguments import checked, flag, named_texts, optional, path, text
+from zoo.arguments import checked, flag, named_texts, optional, path, text, whole
 from zoo.arguments import device as device_here
 from zoo.comparing.budget import Budget
 from zoo.comparing.comparison import Comparison, Entry
@@ -19,6 +19,7 @@ from zoo.comparing.costs import Cost, measured
 from zoo.comparing.packs import PackQuestion
 from zoo.comparing.questions import Question
 from zoo.comparing.reading import read_questions
+from zoo.comparing.reranked import TOP, Reranking, a_reranker, check_reranked, opened
 from zoo.comparing.scoring import Scores, scores_of
 from zoo.comparing.vectors import Side, VectorCache, check_reads, embed
 from zoo.errors import ArgumentError, QuestionsError, ZooError
@@ -37,6 +38,8 @@ Asked = Question | PackQuestion
     speed=flag,
     device=optional(device_here),
     cache=optional(path),
+    reranker=optional(a_reranker),
+    rerank_top=whole(),
 )
 def compare(
     models: Any,
@@ -49,6 +52,8 @@ def compare(
     speed: bool = True,
     device: str | None = None,
     cache: "Path | str | None" = None,
+    reranker: Any = None,
+    rerank_top: int = TOP,
 ) -> Comparison:
     """Which model is best for some data: recall and other figures with paired intervals, what each model costs here, and where they differ.
 
@@ -60,6 +65,8 @@ def compare(
         class_prompt: how the name of a class is put to the models, such as "a photo of a {}". split, columns: as in `zoo.tables.open_pairs`.
         speed: measure milliseconds, items a second and memory, in processes of their own. device: for the models.
         cache: a folder in which vectors are kept, so that the same models on the same data need no second pass; None for none.
+        reranker: a name, a folder or an open one: every model is told with and without its first `rerank_top` results reranked. The data
+            must be retrieval, which is then asked one way.
 
     Returns:
         An object with `.table`, `.html`, `.best(budget)`, and `.results(entry)` of each of `.entries`. A model that cannot read the
@@ -83,13 +90,18 @@ def compare(
         sources += here
         questions += read_questions(one, options, class_prompt=class_prompt, words=[*here, *words])
     kept = None if cache is None else VectorCache(Path(cache).expanduser())
+    rerank = None
+    if reranker is not None:
+        check_reranked(questions)
+        rerank = opened(reranker, rerank_top, device)
     found = run(
         named,
         questions,
         device=device,
         cache=kept,
         budget=wanted,
-        words=[*sources, *words, *(["--budget", str(wanted)] if wanted else [])],
+        rerank=rerank,
+        words=[*sources, *words, *(["--budget", str(wanted)] if wanted else []), *(rerank.words if rerank else ())],
     )
     return with_costs(found, named, device) if speed else found
 
@@ -113,12 +125,13 @@ def run(
     budget: Budget | None = None,
     words: Sequence[str] = (),
     pixels: int = MOST,
+    rerank: Reranking | None = None,
     say: Say = lambda message: None,
 ) -> Comparison:
     """Measures models on questions; costs are not measured (see `with_costs`).
 
     Args:
-        pixels: bytes of decoded images that are kept for the next model. say: told what is being done.
+        pixels: bytes of decoded images that are kept for the next model. rerank: tells every model with it, too. say: told what is being done.
 
     Raises:
         NothingFitsError: no model could be measured, with the reason of each. QuestionsError: nothing is left to measure.
@@ -126,6 +139,13 @@ def run(
     if not questions:
         raise QuestionsError("nothing is asked; name some data")
     _check_names(questions)
+    if rerank is not None:
+        if budget:
+            raise ArgumentError(
+                "a budget is of one model, and a reranker beside it costs more than is measured; leave one of them out"
+            )
+        check_reranked(questions)
+        questions = [rerank.asked(question) for question in questions]
     left_out: dict[str, str] = {}
     passes: list[_Pass] = []
     memory = Pixels(pixels if len(named) > 1 else 0)
@@ -147,13 +167,18 @@ def run(
         told = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         raise QuestionsError(f"no model can be measured on this data: {told}")
     bad = [row for question in questions for row in question.source.bad]
-    scores: dict[str, dict[tuple[str, ...], Scores]] = {one.entry.name: {} for one in measured_ones}
+    names = [one.entry.name for one in measured_ones]
+    names += [rerank.name(name) for name in names] if rerank is not None else []
+    scores: dict[str, dict[tuple[str, ...], Scores]] = {name: {} for name in names}
     for place, question in enumerate(questions):
         readers = [one for one in measured_ones if one.sides[place] is not None]
-        for one, found in _scored(question, place, readers):
-            scores[one.entry.name] |= {row.key: row for row in found}
+        for name, found in _scored(question, place, readers, rerank):
+            scores[name] |= {row.key: row for row in found}
         bad += dict.fromkeys(message for one in readers for message in one.skipped[place])
-    entries = tuple(replace(one.entry, scores=scores[one.entry.name]) for one in measured_ones)
+    with_reranker = [_reranked(one.entry, rerank) for one in measured_ones] if rerank else []
+    entries = tuple(
+        replace(entry, scores=scores[entry.name]) for entry in (*(one.entry for one in measured_ones), *with_reranker)
+    )
     return Comparison(
         entries,
         left_out,
@@ -175,8 +200,8 @@ def with_costs(
     costs = measured(taking, *_embedded_most(found), device)
     entries = []
     for entry in found.entries:
-        cost = costs[entry.name]
-        told = {"cost": cost} if isinstance(cost, Cost) else {"notes": (*entry.notes, cost)}
+        cost = costs.get(entry.name, "")
+        told = {"cost": cost} if isinstance(cost, Cost) else {"notes": (*entry.notes, *filter(None, [cost]))}
         entries.append(replace(entry, **told))
     return replace(found, entries=tuple(entries))
 
@@ -277,12 +302,26 @@ def _embedded(
     return _Pass(entry, sides, skipped)
 
 
-def _scored(question: Asked, place: int, readers: Sequence[_Pass]) -> list[tuple[_Pass, list[Scores]]]:
+def _reranked(entry: Entry, rerank: Reranking) -> Entry:
+    """A model and a reranker together."""
+    weights = list(rerank.model.parameters())
+    return replace(
+        entry,
+        name=rerank.name(entry.name),
+        params=entry.params + sum(weight.numel() for weight in weights),
+        size=entry.size + sum(weight.numel() * weight.element_size() for weight in weights) / 1e6,
+        notes=tuple(rerank.unread),
+    )
+
+
+def _scored(
+    question: Asked, place: int, readers: Sequence[_Pass], rerank: Reranking | None = None
+) -> list[tuple[str, list[Scores]]]:
     """The figures of all models that read a question, over what every one of them could embed."""
     if not readers:
         return []
     if isinstance(question, PackQuestion):
-        return [(one, one.sides[place]) for one in readers]
+        return [(one.entry.name, one.sides[place]) for one in readers]
     sides: list[tuple[Side, Side]] = [one.sides[place] for one in readers]
     there = tuple(np.logical_and.reduce([side[number].there for side in sides]) for number in (0, 1))
     lost = sum(int((~some).sum()) for some in there)
@@ -294,5 +333,7 @@ def _scored(question: Asked, place: int, readers: Sequence[_Pass]) -> list[tuple
     found = []
     for one, (left, right) in zip(readers, sides, strict=True):
         vectors: tuple[Tensor, Tensor] = left.vectors, right.vectors
-        found.append((one, scores_of(question, *vectors, there, more)))
+        found.append((one.entry.name, scores_of(question, *vectors, there, more)))
+        if rerank is not None:
+            found.append((rerank.name(one.entry.name), scores_of(question, *vectors, there, more, rerank)))
     return found

@@ -1,12 +1,13 @@
 """Vectors → figures: what a question measures, with intervals, and all that is needed to set two models side by side."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
 
 from zoo.comparing.questions import TASKS, Question
+from zoo.comparing.reranked import Reranking
 from zoo.errors import QuestionsError
 from zoo.evaluation.graded import correlations, spearman
 from zoo.evaluation.metrics import Interval, drawn_rows, interval, percentiles, resampled_means
@@ -28,6 +29,7 @@ class Scores:
         figures: of each its value and 95 % interval. drawn: `(resamples, measures)` the same of rows drawn anew, as for any other
             model on the same rows.
         headline: the figure by which models are compared, "" where it is a baseline. rows: of `Question.left` (`backward`: right) that were asked, or pairs.
+        protocol: as of `Result`: with which reranker, "" without one.
         ranking: of retrieval and classes, what came first; its numbers are places in the question's sides. notes: what was ranked.
     """
 
@@ -45,6 +47,7 @@ class Scores:
     split: str = "all"
     part: str = ""
     words: tuple[str, ...] = field(default=())
+    protocol: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -53,17 +56,25 @@ class Scores:
 
 
 def scores_of(
-    question: Question, left: Tensor, right: Tensor, there: tuple[np.ndarray, np.ndarray], more: str = ""
+    question: Question,
+    left: Tensor,
+    right: Tensor,
+    there: tuple[np.ndarray, np.ndarray],
+    more: str = "",
+    rerank: Reranking | None = None,
 ) -> list[Scores]:
     """The figures of a question, a `Scores` each way.
 
     Args:
         left, right: vectors `(n, dim)` of both sides. there: of each side `(n,)` what counts: what all models could embed.
-        more: for the notes.
+        more: for the notes. rerank: of retrieval, puts the first results into another order.
 
     Raises:
         QuestionsError: nothing is left. OneClassError: what is left is of one class.
     """
+    if rerank is not None:
+        found = _retrieval(question, left, right, there, f"; {rerank.protocol}{more}", rerank)
+        return [replace(one, protocol=rerank.protocol, words=(*one.words, *rerank.words)) for one in found]
     measure = {"retrieval": _retrieval, "classes": _classes, "grades": _grades, "verdicts": _verdicts}[question.kind]
     return list(measure(question, left, right, there, more))
 
@@ -74,7 +85,12 @@ def _facts(question: Question) -> dict[str, object]:
 
 
 def _retrieval(
-    question: Question, left: Tensor, right: Tensor, there: tuple[np.ndarray, np.ndarray], more: str
+    question: Question,
+    left: Tensor,
+    right: Tensor,
+    there: tuple[np.ndarray, np.ndarray],
+    more: str,
+    rerank: Reranking | None = None,
 ) -> Iterator[Scores]:
     assert question.answers is not None
     asked, ranked = question.contents[0][there[0]], question.contents[1][there[1]]
@@ -92,7 +108,8 @@ def _retrieval(
         relation = relation_of(answers, first[able], second, spared)
         gains = None if question.gains is None or backward else _gains(question.gains, first[able], second)
         kept = places[0][able]
-        ranking = rank(vectors[0][kept], vectors[1][places[1]], relation, KS, gains).of(kept, places[1])
+        order = None if rerank is None else rerank.reordering(question, kept, places[1])
+        ranking = rank(vectors[0][kept], vectors[1][places[1]], relation, KS, gains, order).of(kept, places[1])
         notes = f"{len(ranking):,} queries, {ranking.candidates:,} candidates" + more
         notes += "; the image that is to be changed left out" * (question.spared is not None)
         yield _means(

@@ -24,6 +24,7 @@ from zoo.evaluation.metrics import (
     uniformity,
 )
 from zoo.evaluation.ranking import Links, places_by_block
+from zoo.evaluation.reordering import Reordering
 from zoo.inputs.identity import Answers, Row
 from zoo.inputs.item import Item
 from zoo.prompts import Role
@@ -424,17 +425,24 @@ def relation_of(
 
 
 def rank(
-    asked: Tensor, ranked: Tensor, links: Relation, ks: tuple[int, ...] = KS, gains: Gains | None = None
+    asked: Tensor,
+    ranked: Tensor,
+    links: Relation,
+    ks: tuple[int, ...] = KS,
+    gains: Gains | None = None,
+    reorder: Reordering | None = None,
 ) -> Ranking:
     """The ranking of all candidates `(N, dim)` for every query `(Q, dim)`; rows and first are their numbers.
 
     Args:
         gains: of what is right for the queries from a start on, in the order of the links; for nDCG alone. 1 by default.
+        reorder: puts the first candidates into another order.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("first", "ranks", "right", "recall", "ndcg")}
-    depth = max(*ks, DEPTH)
+    depth = max(*ks, DEPTH, reorder.top if reorder else 1)
     for right, places in places_by_block(asked, ranked, links, depth=depth):
         count, start = len(places.first), sum(map(len, parts["ranks"]))
+        places = places if reorder is None else reorder(start, right, places)
         counts = right.counts(count)
         found = np.zeros((count, depth))  # which of the first places hold a right one
         inside = places.right > 0
