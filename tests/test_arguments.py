@@ -134,6 +134,7 @@ WRONG: dict[str, list[Any]] = {
     "speed": ["yes", 1, None, object()],
     "cache": [5, ["a"], object()],
     "reranker": [5, ["a"], object()],
+    "rerank_top": ["4", 8.0, True, 0, None, object()],
 }
 # The facts of a model, as `ModelSpec` and `register_model` take them.
 FACTS: dict[str, list[Any]] = {

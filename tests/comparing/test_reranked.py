@@ -98,7 +98,22 @@ def test_a_model_is_told_with_and_without_its_reranker(place: Path):
 def test_the_commands(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(place)
     assert (
-        main(["eval", "./model", "--data", "pairs.csv", "--rerank", "./judge", "--rerank-top", "2", "--out", "found.json", "--cache", "c"])
+        main(
+            [
+                "eval",
+                "./model",
+                "--data",
+                "pairs.csv",
+                "--rerank",
+                "./judge",
+                "--rerank-top",
+                "2",
+                "--out",
+                "found.json",
+                "--cache",
+                "c",
+            ]
+        )
         == 0
     )
     out = capsys.readouterr().out
@@ -115,7 +130,7 @@ def test_the_commands(place: Path, capsys: pytest.CaptureFixture[str], monkeypat
                 "--rerank",
                 "./judge",
                 "--rerank-top",
-                "3",
+                "2",
                 "--json",
                 "--cache",
                 "c",
