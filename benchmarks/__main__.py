@@ -23,6 +23,7 @@ LONG = (
 LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed")
 LONG += (
     "text_models",
+    "rerankers",
     "hybrid",
     "ranking",
     "losses",

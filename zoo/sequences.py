@@ -95,6 +95,8 @@ class SequenceFormat(_Facts):
         truncation: of sequences over `max_tokens`: "text" takes the end of the last text, and keeps what the prompt ends in;
             "reference" takes the end of the whole sequence, as the tokenizers of the authors' code do; "inside" takes the tokens
             before what the prompt ends in, as code does that puts tokens of prompt and content in a row (Qwen3-Reranker).
+        divided_at: what stands in the prompt where its text is divided: the parts become tokens each by itself, as in code that puts
+            tokens of prompt, query and document in a row. No token stands for it; "" for never.
         box_frame: of models that read regions through SAM: whether their coordinates are "scaled" to SAM's square, or are the
             image's pixels taken for the square's, as in the authors' SCaR evaluation ("reference").
 
@@ -118,6 +120,7 @@ class SequenceFormat(_Facts):
     truncation: Literal["text", "reference", "inside"] = "text"
     box_frame: Literal["scaled", "reference"] = "scaled"
     media_first: bool = True
+    divided_at: str = ""
 
     _named: ClassVar[str] = "a format of sequences"
 
@@ -126,7 +129,7 @@ class SequenceFormat(_Facts):
         object.__setattr__(self, "marks", MappingProxyType({k: v for k, v in dict(self.marks).items() if v}))
         for name in ("instruction_marks", "added_tokens"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        marks = (*self.marks.values(), self.join, *self.instruction_marks, *self.added_tokens)
+        marks = (*self.marks.values(), self.join, self.divided_at, *self.instruction_marks, *self.added_tokens)
         if len(marks) > MOST_MARKS or any(len(mark) > LONGEST_MARK for mark in marks):
             raise ValueError(
                 f"marks and added tokens have at most {LONGEST_MARK} characters, and there are at most {MOST_MARKS:,}"

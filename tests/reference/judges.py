@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.reference.text_published import put
 
 MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
-MERGES = [("y", "e"), ("ye", "s"), ("n", "o")]
+MERGES = [("y", "e"), ("ye", "s"), ("n", "o"), ("?", "Ċ")]  # the last joins what pieces keep apart
 LIMIT = 400
 QWEN3 = {
     "architectures": ["Qwen3ForCausalLM"],
@@ -40,7 +40,12 @@ QWEN3 = {
     "transformers_version": "4.51.3",
     "use_cache": True,
     "use_sliding_window": False,
-    "vocab_size": 264,
+    "vocab_size": 265,
+}
+QWEN2 = {
+    **{key: value for key, value in QWEN3.items() if key not in ("attention_bias", "head_dim")},
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
 }
 QWEN_TOKENIZER = {
     "add_bos_token": False,
@@ -57,14 +62,16 @@ QWEN_TOKENIZER = {
 }
 
 
-def write_qwen3(folder: Path, *, tied: bool = True, files: Mapping[str, Any] | None = None) -> Path:
-    """The files of a Qwen3-Reranker repository. `files`: further ones, by their names."""
+def write(
+    folder: Path, shape: Mapping[str, Any] = QWEN3, *, tied: bool = True, files: Mapping[str, Any] | None = None
+) -> Path:
+    """The files of a repository. shape: of config.json. files: further ones, by their names."""
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder.mkdir(parents=True)
-    config = {**QWEN3, "tie_word_embeddings": tied}
+    config = {**shape, "tie_word_embeddings": tied}
     put(folder / "config.json", config)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -88,7 +95,7 @@ def write_qwen3(folder: Path, *, tied: bool = True, files: Mapping[str, Any] | N
     return folder
 
 
-def by_authors(folder: Path, pairs: Sequence[tuple[str, str]], instruction: str | None = None) -> Tensor:
+def by_qwen(folder: Path, pairs: Sequence[tuple[str, str]], instruction: str | None = None) -> Tensor:
     """examples/qwen3_reranker_transformers.py of QwenLM/Qwen3-Embedding, one pair at a time."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -107,4 +114,30 @@ def by_authors(folder: Path, pairs: Sequence[tuple[str, str]], instruction: str 
         with torch.inference_mode():
             logits = model(input_ids=torch.tensor([first + own + last])).logits[0, -1, answers]
         found.append(logits.log_softmax(0)[1].exp())
+    return torch.stack(found)
+
+
+def by_mixedbread(folder: Path, pairs: Sequence[tuple[str, str]], instruction: str | None = None) -> Tensor:
+    """mxbai_rerank/mxbai_rerank_v2.py of mixedbread-ai/mxbai-rerank, one pair at a time, where the query is no longer than it may be."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False).input_ids
+
+    task = "You are a search relevance expert who evaluates how well documents match search queries. For each query-document pair, carefully analyze the semantic relationship between them, then provide your binary relevance judgment (0 for not relevant, 1 for relevant).\nRelevance:"  # fmt: skip
+    first = ids(
+        "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    )
+    last = ids("\n") + ids(task) + ids("<|im_end|>\n<|im_start|>assistant\n")
+    found = []
+    for query, document in pairs:
+        asked = "\n".join([*([f"instruction: {instruction}"] if instruction else []), f"query: {query}"])
+        content = ids(asked) + ids("\n") + ids(f"document: {document}")
+        most = LIMIT - len(first) - len(last)
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([first + content[:most] + last])).logits[0, -1]
+        found.append(logits[ids("1")[0]] - logits[ids("0")[0]])
     return torch.stack(found)

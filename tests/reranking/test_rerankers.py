@@ -137,6 +137,12 @@ def test_lists_and_filters() -> None:
 def test_a_name_that_is_none_is_told_with_its_neighbours() -> None:
     with pytest.raises(UnknownModelError, match="nearest: qwen3vl-reranker-2b"):
         zoo.get_reranker_spec("qwen3vl-reranker-2")
+    for absent, why in (
+        ("jina-reranker-v2-base-multilingual", "the zoo does not run"),
+        ("bge-reranker-v2-gemma", "its code counts"),
+    ):
+        with pytest.raises(UnknownModelError, match=f"{why}.*What reads the same: bge-reranker-v2-m3"):
+            zoo.load_reranker(absent)
     with pytest.raises(UnknownModelError, match="qwen3vl-reranker-8b"):
         zoo.load_reranker("Qwen3VL-reranker-8")
     with pytest.raises(MissingWeightsError, match="build_reranker"):

@@ -1,5 +1,7 @@
 """Models that people ask for and that are not here, with the reason: a name is refused rather than half kept."""
 
+from collections.abc import Mapping
+
 _CODE = "its code is no part of transformers, and exists only as Python files beside the weights, which the zoo does not run"
 _PACKAGE = "its code is a repository of its own, which neither transformers nor timm nor open_clip has"
 _LGAI = (
@@ -52,14 +54,34 @@ ABSENT: dict[str, tuple[str, str]] = {
 }
 
 
-def why_absent(name: str) -> str:
+_JINA = "its classifier and attention are code of its authors' own, beside the weights, which the zoo does not run"
+_LISTWISE = "it reads all documents of a query in one sequence, by code of its authors' own beside the weights, which the zoo does not run"
+_LIMIT = (
+    "its code counts how much of a query and of a document is read by the length of its own prompt in tokens, which no published "
+    "text states"
+)
+_LAYERS = (
+    "it is scored after any of its layers, by code of its authors' own beside the weights, which the zoo does not run"
+)
+ABSENT_RERANKERS: dict[str, tuple[str, str]] = {
+    "bge-reranker-v2-gemma": (_LIMIT, "bge-reranker-v2-m3, qwen3-reranker-4b"),
+    "bge-reranker-v2-minicpm": (_LAYERS, "bge-reranker-v2-m3, qwen3-reranker-4b"),
+    "bge-reranker-v2.5-gemma2": (_LAYERS, "bge-reranker-v2-m3, qwen3-reranker-8b"),
+    "jina-reranker-m0": (_JINA, "qwen3vl-reranker-2b"),
+    "jina-reranker-v1": (_JINA, "ms-marco-minilm-l6-v2, granite-embedding-reranker-english-r2"),
+    "jina-reranker-v2": (_JINA, "bge-reranker-v2-m3, gte-multilingual-reranker-base"),
+    "jina-reranker-v3": (_LISTWISE, "qwen3-reranker-0.6b"),
+}
+
+
+def why_absent(name: str, absent: Mapping[str, tuple[str, str]] = ABSENT) -> str:
     """Why no model is called so, and what is here in its place; "" for a name that nobody asked for yet.
 
     Args:
-        name: as it was asked for, with the organisation or without.
+        name: as it was asked for, with the organisation or without. absent: `ABSENT`, or `ABSENT_RERANKERS`.
     """
     asked = name.removeprefix("hf:").rpartition("/")[2].lower().replace("_", "-")
-    for begins, (why, instead) in ABSENT.items():
+    for begins, (why, instead) in absent.items():
         if asked.startswith(begins):
             return f"{begins} is not in the zoo: {why}. What reads the same: {instead}"
     return ""

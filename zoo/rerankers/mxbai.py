@@ -1,10 +1,16 @@
-"""Mixedbread's first rerankers, cross-encoders on DeBERTa-v3 (He et al., 2021, arxiv:2111.09543)."""
+"""Mixedbread's rerankers: cross-encoders on DeBERTa-v3 (He et al., 2021, arxiv:2111.09543), and Qwen2.5 asked for "1" or "0" (v2).
+
+The second is read as mxbai_rerank/mxbai_rerank_v2.py of mixedbread-ai/mxbai-rerank does, which makes tokens of the query, of the document and of
+the question after them each by itself.
+"""
 
 from typing import TYPE_CHECKING, Any
 
-from zoo.reranking.parts import cross_encoder
+from zoo.models.gte_qwen2 import qwen2
+from zoo.reranking.parts import cross_encoder, random_reranker
 from zoo.reranking.registry import Facts, register_reranker
-from zoo.reranking.spec import RerankerSpec
+from zoo.reranking.spec import RerankerFormat, RerankerSpec
+from zoo.sequences import SequenceFormat
 
 if TYPE_CHECKING:
     from zoo.reranking.reranker import Reranker
@@ -64,3 +70,57 @@ def mxbai_rerank_base_v1(spec: RerankerSpec) -> "Reranker":
 )
 def mxbai_rerank_large_v1(spec: RerankerSpec) -> "Reranker":
     return cross_encoder(spec, deberta_v3(layers=24, width=1024, heads=16))
+
+
+BETWEEN = "\x1e"  # a control character, which no text has
+V2 = RerankerFormat(
+    SequenceFormat(
+        prompt=(
+            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+            "{% if instruction %}instruction: {{ instruction }}\n{% endif %}{{ content }}"
+            f"{BETWEEN}\nYou are a search relevance expert who evaluates how well documents match search queries. For each query-document "
+            "pair, carefully analyze the semantic relationship between them, then provide your binary relevance judgment (0 for not "
+            "relevant, 1 for relevant).\nRelevance:<|im_end|>\n<|im_start|>assistant\n"
+        ),
+        backbone="qwen2",
+        join="",
+        truncation="inside",
+        divided_at=BETWEEN,
+    ),
+    query="query: ",
+    document=f"{BETWEEN}\ndocument: ",
+    yes="1",
+    no="0",
+    kinds=("text",),
+)
+V2_FACTS: Facts = {
+    "modalities": {"text"},
+    "license": "apache-2.0",
+    "languages": ("multilingual",),
+    "max_tokens": 8192,
+    "judge": V2,
+    "activation": "identity",
+}
+QWEN = {"pairs": 2, "is_causal": True, "vocab_size": 151_936}
+
+
+@register_reranker(
+    hub_id="mixedbread-ai/mxbai-rerank-base-v2",
+    revision="3ea9d4dffa7d12a4f366be8e275c349de9fc9865",
+    base="Qwen/Qwen2.5-0.5B",
+    params=494_032_768,
+    **V2_FACTS,
+)
+def mxbai_rerank_base_v2(spec: RerankerSpec) -> "Reranker":
+    return random_reranker(spec, qwen2(layers=24, width=896, hidden=4864, heads=14, **QWEN))
+
+
+@register_reranker(
+    hub_id="mixedbread-ai/mxbai-rerank-large-v2",
+    revision="ca7e1ee484c37c0ddd8d178a9a5c33cec575c5e6",
+    base="Qwen/Qwen2.5-1.5B",
+    params=1_543_714_304,
+    **V2_FACTS,
+)
+def mxbai_rerank_large_v2(spec: RerankerSpec) -> "Reranker":
+    return random_reranker(spec, qwen2(layers=28, width=1536, hidden=8960, heads=12, **QWEN))

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from zoo.encoders.base import Batch
 from zoo.encoders.sequence import content_of
+from zoo.errors import InvalidTextError
 from zoo.inputs.item import Item, as_item
 from zoo.pooling import LastToken
 from zoo.reranking.reranker import Reranker
@@ -60,4 +61,10 @@ class Judge(Reranker):
 
     def _parts(self, item: Item) -> list[tuple[str, Any]]:
         content = content_of(self.check_read(item))
+        if mark := self.spec.judge.format.divided_at:
+            for text in (item.instruction, *(value for kind, value in content if kind == "text")):
+                if text and mark in text:
+                    raise InvalidTextError(
+                        f"a text holds {mark!r}, at which this model divides its prompt; take it out"
+                    )
         return content if item.parts else sorted(content, key=lambda part: self.spec.judge.kinds.index(part[0]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.arguments import checked, flag, one_of, optional, text, whole
 from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.modalities import MODALITIES, Modality
+from zoo.registry.absent import ABSENT_RERANKERS, why_absent
 from zoo.registry.names import Names
 from zoo.reranking.spec import RerankerSpec, check_names
 from zoo.sequences import check_marked
@@ -68,6 +69,8 @@ def get_reranker_spec(name: str) -> RerankerSpec:
     """
     if name in RERANKERS:
         return RERANKERS[name]
+    if why := why_absent(name, ABSENT_RERANKERS):
+        raise UnknownModelError(f"no reranker is called {name!r}: {why}")
     near, offered = RERANKERS.nearest(name), list_rerankers()
     told = f"nearest: {', '.join(near)}" if near else f"known are {', '.join(offered)}"
     raise UnknownModelError(f"no reranker is called {name!r}; {told}. Any other: hf:ORG/REPO, or ./FOLDER")

@@ -23,7 +23,8 @@ from zoo.inputs.item import Item
 from zoo.reranking.registry import unpublishable
 from zoo.reranking.spec import RerankerSpec
 
-_WINDOW = 64  # pairs that are read before they are scored, two times over: of thousands the images would not all fit
+# Pairs that are read before they are scored, two times over: of thousands the images would not all fit.
+_WINDOW, _TEXTS = 64, 1024
 
 
 class Scored(NamedTuple):
@@ -134,10 +135,11 @@ class Reranker(nn.Module):
         disable = None if progress is None else not progress
         pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
         numbered, ahead = enumerate(pairs), deque()
+        size = _TEXTS if self.spec.modalities == {"text"} else _WINDOW
         try:
             with tqdm(total=total, desc=self.spec.name, unit=" pairs", disable=disable, delay=2) as bar:
                 while True:
-                    window = list(islice(numbered, _WINDOW))
+                    window = list(islice(numbered, size))
                     if window:
                         ahead.append([pool.submit(copy_context().run, self._read, *pair) for pair in window])
                     if not ahead:

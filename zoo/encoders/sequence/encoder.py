@@ -194,7 +194,9 @@ class SequenceEncoder(Encoder):
             if self.format.truncation == "text":
                 ids = self._cut(content, media, item.instruction or "", len(ids))
             else:
-                ids = self._end_cut(ids, self._tokens(self.prompt.end) if self.format.truncation == "inside" else [])
+                inside = self.format.truncation == "inside"
+                end = [number for part in self._parts(self.prompt.end) for number in self._tokens(part)]
+                ids = self._end_cut(ids, end if inside else [])
         check_ids(ids, self.backbone.get_input_embeddings().num_embeddings, self.backbone.config.model_type)
         return Sequenced(ids, self._pooled(ids), media)
 
@@ -258,7 +260,13 @@ class SequenceEncoder(Encoder):
         if self.core is not None:
             self.core.check(expanded)
         with naming(rendered):
-            return list(self.tokenizer(expanded, add_special_tokens=self.format.special_tokens).input_ids)
+            first, *others = self._parts(expanded)
+            ids = list(self.tokenizer(first, add_special_tokens=self.format.special_tokens).input_ids)
+            return ids + [number for part in others for number in self._tokens(part)]
+
+    def _parts(self, text: str) -> list[str]:
+        """Of the rendered prompt what becomes tokens by itself: mostly all of it."""
+        return text.split(self.format.divided_at) if self.format.divided_at else [text]
 
     def _cut(self, content: list[tuple[str, Any]], media: Sequence[Medium], instruction: str, length: int) -> list[int]:
         """The sequence with as much of its last text as there is room for; media, marks and instruction stay whole."""
