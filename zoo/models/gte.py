@@ -11,11 +11,12 @@ from zoo.encoders.ntk import ntk_positions
 from zoo.models.gte_qwen2 import STELLA, stella_head
 from zoo.models.parts import Cls, Embedder, Identity, LexicalWeights, Mean, Tower, TransformersText
 from zoo.models.text import ENGLISH, TEXT, Backbone, byte_tokenizer, text_embedder
+from zoo.models.text_encoders import MANY, published
 from zoo.registry import Facts, register_model
 from zoo.spec import ModelSpec
 
 GTE: Facts = {"license": "apache-2.0", "paper": "arxiv:2407.19669"}
-MANY: Facts = {**TEXT, "languages": ("multilingual",)}
+ARCTIC_EMBED: Facts = {"license": "apache-2.0", "paper": "arxiv:2412.04506", "prompts": {"query": "query: "}}
 SPECIAL = (0, 1, 2, 3)  # <s>, <pad>, </s> and <unk> of XLM-RoBERTa's vocabulary, which have no lexical weight
 
 
@@ -57,20 +58,17 @@ LARGE_EN = Backbone(
 
 
 @register_model(
-    hub_id="Alibaba-NLP/gte-multilingual-base",
-    revision="9bbca17d9273fd0d03d5725c7a4b0f6b45142062",
+    **published("Alibaba-NLP/gte-multilingual-base", "9bbca17d9273fd0d03d5725c7a4b0f6b45142062"),
+    **{**MANY, **GTE, **MULTILINGUAL.facts, "params": 305_369_089},
     dims=(768, 512, 256, 128),
     outputs=("sparse",),
-    **{**MANY, **GTE, **MULTILINGUAL.facts, "params": 305_369_089},
 )
 def gte_multilingual_base(spec: ModelSpec) -> Embedder:
     return _weighing(spec, MULTILINGUAL.config)
 
 
 @register_model(
-    name="gte-base-en-v1.5",
-    hub_id="Alibaba-NLP/gte-base-en-v1.5",
-    revision="a829fd0e060bb84554da0dfd354d0de0f7712b7f",
+    **published("Alibaba-NLP/gte-base-en-v1.5", "a829fd0e060bb84554da0dfd354d0de0f7712b7f"),
     **{**ENGLISH, **GTE, **BASE_EN.facts},
 )
 def gte_base_en_v1_5(spec: ModelSpec) -> Embedder:
@@ -78,9 +76,7 @@ def gte_base_en_v1_5(spec: ModelSpec) -> Embedder:
 
 
 @register_model(
-    name="gte-large-en-v1.5",
-    hub_id="Alibaba-NLP/gte-large-en-v1.5",
-    revision="104333d6af6f97649377c2afbde10a7704870c7b",
+    **published("Alibaba-NLP/gte-large-en-v1.5", "104333d6af6f97649377c2afbde10a7704870c7b"),
     **{**ENGLISH, **GTE, **LARGE_EN.facts},
 )
 def gte_large_en_v1_5(spec: ModelSpec) -> Embedder:
@@ -88,9 +84,7 @@ def gte_large_en_v1_5(spec: ModelSpec) -> Embedder:
 
 
 @register_model(
-    name="stella-en-400m-v5",
-    hub_id="NovaSearch/stella_en_400M_v5",
-    revision="1bb50bc7bb726810eac2140e62155b88b0df198f",
+    **published("NovaSearch/stella_en_400M_v5", "1bb50bc7bb726810eac2140e62155b88b0df198f"),
     **{**STELLA, "attention": None, "params": 435_188_736, "max_tokens": 512},
 )
 def stella_en_400m_v5(spec: ModelSpec) -> Embedder:
@@ -98,13 +92,8 @@ def stella_en_400m_v5(spec: ModelSpec) -> Embedder:
 
 
 @register_model(
-    name="snowflake-arctic-embed-m-v2.0",
-    hub_id="Snowflake/snowflake-arctic-embed-m-v2.0",
-    revision="f2a7d59d80dfda5b1d14f096f3ce88bb6bf9ebdc",
-    license="apache-2.0",
-    paper="arxiv:2412.04506",
-    prompts={"query": "query: "},
-    **{**MANY, **ARCTIC.facts, "dims": (768, 256)},
+    **published("Snowflake/snowflake-arctic-embed-m-v2.0", "f2a7d59d80dfda5b1d14f096f3ce88bb6bf9ebdc"),
+    **{**MANY, **ARCTIC.facts, **ARCTIC_EMBED, "dims": (768, 256)},
 )
 def snowflake_arctic_embed_m_v2_0(spec: ModelSpec) -> Embedder:
     return text_embedder(spec, ARCTIC.config, Cls())

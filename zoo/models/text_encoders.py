@@ -46,10 +46,14 @@ REVISIONS = {
 }
 
 
-def published(repository: str) -> Facts:
-    """The facts that follow from where a model is published: its name is the repository's, in lower case."""
-    name = repository.rpartition("/")[2].lower()
-    return {"name": name, "hub_id": repository, "revision": REVISIONS[repository]}
+def published(repository: str, revision: str = "") -> Facts:
+    """The facts that follow from where a model is published: its name is the repository's, in lower case.
+
+    Args:
+        revision: by default that of `REVISIONS`.
+    """
+    name = repository.rpartition("/")[2].lower().replace("_", "-")
+    return {"name": name, "hub_id": repository, "revision": revision or REVISIONS[repository]}
 
 
 def xlm_roberta(*, layers: int, width: int, heads: int, positions: int = 514, **changes: Any) -> dict[str, Any]:
