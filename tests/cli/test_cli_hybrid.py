@@ -75,6 +75,17 @@ def test_it_combines_with_filters_kinds_rerankers_and_pipes(run):
     assert "error" in answers[1]
 
 
+def test_sparse_vectors_of_the_model_are_a_third_list(run, tmp_path):
+    torch.manual_seed(0)
+    zoo.build_model("bge-m3-test").save_pretrained(tmp_path / "m3")
+    embed_dataset(tmp_path / "m3", "lines.txt", tmp_path / "texts", progress=False)
+    found = json.loads(run(tmp_path / "texts", "red boat", "--hybrid", "--sparse", "--json")[1])
+    assert {name for one in found for name in one["ranks"]} == {"dense", "bm25", "sparse"}
+    status, _, err = run("texts", "red boat", "--hybrid", "--sparse")
+    assert status == 2
+    assert "gives no sparse vectors" in err
+
+
 def test_images_are_found_by_a_column_that_describes_them(run):
     found = json.loads(run("images", "c", "--hybrid", "--hybrid-column", "folder", "--json")[1])
     assert [(one["attributes"]["folder"], one["ranks"]["bm25"]) for one in found if "bm25" in one["ranks"]] == [
@@ -94,6 +105,7 @@ def test_images_are_found_by_a_column_that_describes_them(run):
         (["texts", "--image", "photos/00000.png", "--hybrid"], "an image has none; add a TEXT"),
         (["texts", "a boat", "--hybrid", "--hybrid-column", "title"], "there is no such column; there are text"),
         (["texts", "a boat", "--hybrid-column", "text"], "--hybrid-column is of --hybrid"),
+        (["texts", "a boat", "--sparse"], "--sparse is of --hybrid"),
     ],
 )  # fmt: skip
 def test_what_has_no_words_is_refused_before_a_model_is_loaded(run, monkeypatch, arguments, words):

@@ -8,12 +8,15 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
+import zoo
 from tests.index.index_support import BACKENDS, DIM, PRINT, vectors
 from zoo.errors import ArgumentError, IndexStateError
 from zoo.index import HybridIndex, SearchHit, reciprocal_rank_fusion
 from zoo.index import bm25 as module
 from zoo.index.bm25 import K1, B, terms
+from zoo.similarity import lexical
 
 TEXTS = [
     "a red boat on the river",
@@ -173,7 +176,7 @@ def test_where_nothing_can_be_written_it_lives_for_the_process(index, monkeypatc
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(module, "_write", refuse)
+    monkeypatch.setattr("zoo.index.text_rows.writing_folder", refuse)
     hybrid = HybridIndex(index)
     with pytest.warns(UserWarning, match="for this process alone"):
         hybrid.search("cat", QUERY)
@@ -181,6 +184,61 @@ def test_where_nothing_can_be_written_it_lives_for_the_process(index, monkeypatc
         warnings.simplefilter("error")
         assert [hit.id for hit in hybrid.search("cat", QUERY) if "bm25" in hit.ranks] == ["r2"]
     assert not list(index.folder.glob("bm25-*"))
+
+
+@pytest.fixture(scope="module")
+def weighing():
+    """A model that gives sparse vectors, of random weights."""
+    torch.manual_seed(0)
+    return zoo.build_model("bge-m3-test").eval()
+
+
+def by_weights(model, query, texts, k=100):
+    """Places of the texts by the dot product of their sparse vectors with the query's, best first; none of 0."""
+    filled = [i for i, text in enumerate(texts) if text]
+    dots = lexical(model.encode_sparse([query]), model.encode_sparse([texts[i] for i in filled]))[0].tolist()
+    return [filled[i] for i in sorted(range(len(filled)), key=lambda i: (-dots[i], i)) if dots[i] > 0][:k]
+
+
+@pytest.mark.parametrize("where", [None, "year >= 2002"])
+def test_sparse_vectors_are_a_third_list(index, weighing, where):
+    hybrid = HybridIndex(index, model=weighing)
+    found = hybrid.search("a red boat", QUERY, 8, where=where)
+    dense = [hit.id for hit in index.search(QUERY, 100, where=where)]
+    sparse = [f"r{i}" for i in by_weights(weighing, "a red boat", TEXTS) if f"r{i}" in dense]
+    assert sparse
+    words = hybrid.bm25.search(index, "a red boat", 100, where)
+    expected = reciprocal_rank_fusion({"dense": dense, "bm25": words, "sparse": sparse})
+    assert [(hit.id, hit.ranks) for hit in found] == [(one.id, one.ranks) for one in expected]
+
+
+def test_a_text_is_weighed_once(index, weighing, monkeypatch):
+    asked: list[str] = []
+    encode = type(weighing).encode_sparse
+    monkeypatch.setattr(
+        type(weighing), "encode_sparse", lambda self, inputs, **o: asked.append(inputs) or encode(self, inputs, **o)
+    )
+    HybridIndex(index, model=weighing).search("boat", QUERY)
+    assert asked == [[text for text in TEXTS if text], "boat"]
+    HybridIndex(type(index).open(index.folder), model=weighing).search("boat", QUERY)
+    assert asked[2:] == ["boat"], "kept"
+    index.delete(["r0"])
+    index.upsert(["new", "again"], vectors(2, seed=3), {"text": ["a boat at night", TEXTS[1]]})
+    hybrid = HybridIndex(index, model=weighing)
+    assert [one.id for one in hybrid.search("boat", QUERY) if one.id == "new"]
+    assert asked[3:] == [["a boat at night"], "boat"], "of an update only what is new"
+    rows = index.rows(["id", "text"])
+    texts = dict(zip(rows.column("id").to_pylist(), rows.column("text").to_pylist(), strict=True))
+    ids = list(texts)
+    assert hybrid.sparse.search(index, "river boat", 20) == [
+        ids[i] for i in by_weights(weighing, "river boat", [texts[one] for one in ids])
+    ]
+    assert len(list(index.folder.glob("sparse-*"))) == 1
+
+
+def test_a_model_without_sparse_vectors_is_refused(index):
+    with pytest.raises(ArgumentError, match="gives no sparse vectors"):
+        HybridIndex(index, model=zoo.build_model("text-test"))
 
 
 def test_arguments_are_checked(index):

@@ -20,7 +20,7 @@ class Finder:
     Args:
         manifest: of the folder. plain: whether results of several kinds are ranked by their similarities as they are. quiet: whether
             nothing is said of a search, whose results say it themselves. words: columns in which the words of a query are looked for
-            too; none: the vectors alone.
+            too; none: the vectors alone. sparse: whether the model's sparse vectors are a third list.
     """
 
     def __init__(
@@ -32,9 +32,10 @@ class Finder:
         plain: bool,
         quiet: bool,
         words: Sequence[str] = (),
+        sparse: bool = False,
     ) -> None:
         self.model, self.index, self.plain, self.quiet = model, index, plain, quiet
-        self.hybrid = open_hybrid(index, words)
+        self.hybrid = open_hybrid(index, words, model if sparse else None)
         self.manifest, self._told = manifest, set[str]()
         source = manifest["source"]
         column = (source.get("kinds") or {}).get("column")

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
 
+LISTS = ("dense", "bm25", "sparse")  # zoo.index.hybrid, which is not imported for --help
+
 if TYPE_CHECKING:
+    from zoo.embedder import Embedder
     from zoo.index import Compared
     from zoo.index.store import Store
 
@@ -26,6 +29,12 @@ def add_hybrid_options(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="the column whose words are looked for, such as the titles of images (default: the embedded text; repeat)",
     )
+    group.add_argument(
+        "--sparse",
+        action="store_true",
+        help="with --hybrid and a model that weighs the words of a text itself (bge-m3): its sparse vectors as a third list. The "
+        "first such search reads all texts, later ones what is new",
+    )
 
 
 def hybrid_columns(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -> list[str]:
@@ -37,8 +46,8 @@ def hybrid_columns(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -
     from zoo.vectors.opening import embedded_text
 
     if not arguments.hybrid:
-        if arguments.hybrid_column:
-            raise ZooError("--hybrid-column is of --hybrid; give that too, or leave it out")
+        if given := [name for name in ("hybrid_column", "sparse") if getattr(arguments, name)]:
+            raise ZooError(f"--{given[0].replace('_', '-')} is of --hybrid; give that too, or leave it out")
         return []
     if arguments.image is not None and arguments.query is None:
         raise ZooError("--hybrid looks for words, and an image has none; add a TEXT, or leave --hybrid out")
@@ -76,11 +85,11 @@ def told_ranks(match: "Compared", names: Sequence[str]) -> list[str]:
 def lists_of(found: "Sequence[Compared]") -> list[str]:
     """The lists that were fused, in their order; [] for a search of vectors alone."""
     names = {name: None for match in found for name in match.ranks}
-    return [name for name in ("dense", "bm25", "sparse") if name in names]
+    return [name for name in LISTS if name in names]
 
 
-def open_hybrid(index: "Store", columns: Sequence[str]) -> Any:
-    """The index asked by words too; None where there are no columns."""
+def open_hybrid(index: "Store", columns: Sequence[str], model: "Embedder | None") -> Any:
+    """The index asked by words too, and by the sparse vectors of a model; None where there are no columns."""
     from zoo.index import HybridIndex
 
-    return HybridIndex(index, columns) if columns else None
+    return HybridIndex(index, columns, model=model) if columns else None

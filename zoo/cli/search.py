@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli._finding import Finder, as_json
-from zoo.cli._hybrid import add_hybrid_options, hybrid_columns, lists_of, told_ranks
+from zoo.cli._hybrid import LISTS, add_hybrid_options, hybrid_columns, lists_of, told_ranks
 from zoo.cli._regions import add_region_options, check_regions, to_json, told
 from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
 from zoo.cli._shared import (
@@ -166,7 +166,7 @@ def run(arguments: argparse.Namespace) -> int:
         _weigh(model, arguments.image_weight)
 
     quiet = arguments.json and many
-    finder = Finder(model, index, manifest, plain=arguments.plain, quiet=quiet, words=words)
+    finder = Finder(model, index, manifest, plain=arguments.plain, quiet=quiet, words=words, sparse=arguments.sparse)
 
     def search(asked: "str | Path | Item", k: int, where: str | None, kinds: "Sequence[str]") -> "list[SearchHit]":
         refuse_silence(asked)
@@ -210,7 +210,7 @@ def _ask(
         place=lambda match: place_of(match.reference, manifest),
         columns=list(manifest["attributes"]),
         rerank=bool(arguments.rerank),
-        lists=("dense", "bm25") if arguments.hybrid else (),
+        lists=LISTS[: 2 + arguments.sparse] if arguments.hybrid else (),
         show=lambda found: _print(found, manifest),
         k=arguments.k,
         where=arguments.where,

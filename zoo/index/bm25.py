@@ -5,19 +5,18 @@ Robertson and Zaragoza, 2009, with the inverse document frequency that Lucene ha
 
 import json
 import re
+import shutil
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import ArgumentError, IndexStateError
-from zoo.files import writing_folder
+from zoo.errors import IndexStateError
+from zoo.index.text_rows import Best, check_columns, keep, read_ids, texts_of
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
     from zoo.index.store import Store
@@ -26,7 +25,7 @@ K1, B = 1.5, 0.75  # of bm25s; Lucene has 1.2
 # Raised whenever the same texts would give other terms or files.
 VERSION = 1
 NAME = "bm25-"
-IDS, ABOUT = "ids.arrow", "about.json"
+ABOUT = "about.json"
 # Scripts that put no spaces between words, or join particles to them: Thai, Lao, Burmese, Khmer, Hangul, kana, Han.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f\u3400-\u4dbf\u4e00-\u9fff"
@@ -68,107 +67,60 @@ class BM25:
     """
 
     def __init__(self, index: "Store", columns: Sequence[str]) -> None:
-        self.columns, self.version = tuple(columns), index.commit()
-        if unknown := [name for name in columns if name not in index.facts.columns.names]:
-            known = ", ".join(index.facts.columns.names) or "none"
-            raise ArgumentError(f"columns: the index has no attribute {unknown[0]!r}; there are {known}")
-        digest = blake2b(json.dumps([VERSION, self.version, self.columns]).encode(), digest_size=8)
+        check_columns(index, columns)
+        self.version = index.commit()
+        digest = blake2b(json.dumps([VERSION, self.version, list(columns)]).encode(), digest_size=8)
         folder = index.folder / f"{NAME}{digest.hexdigest()}"
-        self._rows, self._scorer, texts = _opened(folder) or _built(index, self.columns, folder)
+        rows, self._scorer, texts = _opened(folder) or _built(index, columns, folder)
+        self._best = Best(rows)
         # A term of more than half of the texts tells little, and would put nearly all of them into the list that is fused. Robertson's
         # own inverse document frequency is not positive from there on.
         self._common = max(1, texts / 2)
-        self._kept: tuple[str | None, np.ndarray | None] = (None, None)
 
     def search(self, index: "Store", text: str, k: int, where: str | None = None) -> list[str]:
         """Ids of the `k` rows whose texts answer best, best first; none that shares no term with the query.
 
         Terms that stand in more than half of the texts are not asked for.
         """
-        import numpy as np
-
         first = self._scorer.scores["indptr"]
         known = self._scorer.get_tokens_ids(terms(text))
         asked = [one for one in known if first[one + 1] - first[one] <= self._common]
-        if not asked:
-            return []
-        scores = self._scorer.get_scores_from_ids(asked)
-        if where is not None:
-            scores = np.where(self._mask(index, where), scores, 0)
-        found = np.flatnonzero(scores > 0)
-        if len(found) > k:
-            # The k best and all that are equal to the last of them, of which the first rows stay.
-            found = found[scores[found] >= np.partition(scores[found], -k)[-k]]
-        order = np.lexsort((found, -scores[found]))[:k]
-        return self._rows.take(found[order]).to_pylist()
-
-    def _mask(self, index: "Store", where: str) -> "np.ndarray":
-        """The rows that a filter keeps, booleans; of the last filter remembered."""
-        import pyarrow.compute as pc
-
-        if self._kept[0] != where:
-            kept = index.rows(["id"], where).column("id").combine_chunks()
-            self._kept = where, pc.is_in(self._rows, value_set=kept).to_numpy(zero_copy_only=False)
-        return self._kept[1]  # type: ignore[return-value]
+        return self._best(index, self._scorer.get_scores_from_ids(asked), k, where) if asked else []
 
 
-def _built(index: "Store", columns: tuple[str, ...], folder: Path) -> "tuple[pa.Array, Any, int]":
+def _built(index: "Store", columns: Sequence[str], folder: Path) -> "tuple[pa.Array, Any, int]":
     """Ids and scorer of the rows that an index shows, and how many have a text; kept in a folder if that is possible."""
     import bm25s
 
-    table = index.rows(["id", *columns])
-    cells = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+    rows, texts = texts_of(index, columns)
     vocabulary: dict[str, int] = {}
-    corpus = []  # numbers of terms: of their strings there would be gigabytes
-    for row in cells:
-        found = terms("\n".join(str(text) for text in row if text is not None))
-        corpus.append([vocabulary.setdefault(term, len(vocabulary)) for term in found])
-    texts = sum(map(bool, corpus))
-    if not texts:
+    # Numbers of terms: of their strings there would be gigabytes.
+    corpus = [[vocabulary.setdefault(term, len(vocabulary)) for term in terms(text)] for text in texts]
+    count = sum(map(bool, corpus))
+    if not count:
         raise IndexStateError(
             f"no row of {index.folder} has a text in {', '.join(columns)}; a hybrid search needs texts beside the vectors"
         )
     scorer = bm25s.BM25(k1=K1, b=B, method="lucene")
     scorer.index((corpus, vocabulary), show_progress=False)
-    rows = table.column("id").combine_chunks()
-    try:
-        _write(rows, scorer, texts, folder)
-    except OSError as error:
-        warnings.warn(
-            f"the BM25 index is made for this process alone: {folder} cannot be written ({error.strerror or error})",
-            stacklevel=5,
-        )
-    return rows, scorer, texts
 
-
-def _write(rows: "pa.Array", scorer: Any, texts: int, folder: Path) -> None:
-    """Whole or not at all; those of other versions go."""
-    import shutil
-
-    import pyarrow as pa
-
-    with writing_folder(folder) as draft:
+    def save(draft: Path) -> None:
         scorer.save(draft, show_progress=False)
-        with pa.ipc.new_file(str(draft / IDS), pa.schema([("id", pa.string())])) as writer:
-            writer.write_table(pa.table({"id": rows.cast(pa.string())}))
-        (draft / ABOUT).write_text(json.dumps({"texts": texts}))
-    for older in folder.parent.glob(f"{NAME}*"):
-        if older != folder:
-            shutil.rmtree(older, ignore_errors=True)
+        (draft / ABOUT).write_text(json.dumps({"texts": count}))
+
+    keep(folder, rows, save, NAME)
+    return rows, scorer, count
 
 
 def _opened(folder: Path) -> "tuple[pa.Array, Any, int] | None":
     """What was kept there; None where that is nothing, or is damaged and goes."""
-    import shutil
-
     import bm25s
     import pyarrow as pa
 
     if not folder.is_dir():
         return None
     with suppress(OSError, ValueError, KeyError, TypeError, pa.ArrowException):
-        with pa.memory_map(str(folder / IDS)) as mapped:
-            rows = pa.ipc.open_file(mapped).read_all().column("id").combine_chunks()
+        rows = read_ids(folder)
         scorer = bm25s.BM25.load(folder, mmap=True, show_progress=False)
         scores = scorer.scores
         whole = (

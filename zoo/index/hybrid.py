@@ -1,4 +1,4 @@
-"""Hybrid search: what vectors find and what words find, fused by their ranks.
+"""Hybrid search: what vectors, words and sparse vectors find, fused by their ranks.
 
 Reciprocal rank fusion, Cormack, Clarke and Buettcher, 2009: of two lists whose scores cannot be compared the ranks can.
 """
@@ -8,17 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.arguments import checked, optional, text, texts, whole
-from zoo.errors import ArgumentError
 from zoo.index.base import SearchHit, a_query
 from zoo.index.bm25 import BM25
 from zoo.index.kinds import Compared
+from zoo.index.sparse import SparseIndex, check_sparse
+from zoo.index.text_rows import check_columns
 
 if TYPE_CHECKING:
+    from zoo.embedder import Embedder
     from zoo.index.store import Store
 
 RRF = 60  # of the paper
 DEPTH = 100  # results of each list that are fused
-DENSE, LEXICAL = "dense", "bm25"
+DENSE, LEXICAL, SPARSE = LISTS = ("dense", "bm25", "sparse")
 
 
 class Fused(NamedTuple):
@@ -53,22 +55,20 @@ class HybridIndex:
         index: what `zoo.open_index` opened.
         columns: attributes with the texts of the rows: "text" for a text file, of a table the embedded column. Others
             that describe the rows may stand here too, such as the titles of images.
+        model: one that gives sparse vectors of texts (bge-m3), which are a third list. They are made from the texts when they are
+            first asked for, which is a pass over all of them, and kept beside the vectors; later only new texts are read.
 
     Raises:
-        ArgumentError: the index has no such column.
+        ArgumentError: the index has no such column, or the model gives no sparse vectors.
     """
 
     @checked(columns=texts)
-    def __init__(self, index: "Store", columns: Sequence[str] = ("text",)) -> None:
-        self.index, self.columns = index, tuple(columns)
-        names = index.facts.columns.names
-        if unknown := [name for name in self.columns if name not in names]:
-            raise ArgumentError(
-                f"columns={unknown[0]!r}: the index has no such attribute; name those that hold the texts of its rows: "
-                f"{', '.join(names) or 'there are none'}"
-            )
-        if not self.columns:
-            raise ArgumentError("columns is empty; name the attributes that hold the texts of the rows")
+    def __init__(self, index: "Store", columns: Sequence[str] = ("text",), *, model: "Embedder | None" = None) -> None:
+        check_columns(index, columns)
+        if model is not None:
+            check_sparse(model)
+        self.index, self.columns, self.model = index, tuple(columns), model
+        self._sparse: SparseIndex | None = None
         self._bm25: BM25 | None = None
 
     @checked(text=text, query=a_query, k=whole(), where=optional(text), depth=whole())
@@ -96,8 +96,11 @@ class HybridIndex:
     ) -> list[Compared]:
         """What a search of the vectors has found, fused with what the words find; results of that search stay what they are."""
         lists = {DENSE: [hit.id for hit in dense], LEXICAL: self.bm25.search(self.index, text, depth, where)}
+        if self.model is not None:
+            lists[SPARSE] = self.sparse.search(self.index, text, depth, where)
         found = {hit.id: hit for hit in dense}
-        found |= {hit.id: hit for hit in self._rows([one for one in lists[LEXICAL] if one not in found], query)}
+        others = dict.fromkeys(one for ids in lists.values() for one in ids if one not in found)
+        found |= {hit.id: hit for hit in self._rows(list(others), query)}
         return [
             replace(_compared(found[one.id]), ranks=one.ranks, fused=one.score)
             for one in reciprocal_rank_fusion(lists)
@@ -110,6 +113,14 @@ class HybridIndex:
         if self._bm25 is None or self._bm25.version != self.index.commit():
             self._bm25 = BM25(self.index, self.columns)
         return self._bm25
+
+    @property
+    def sparse(self) -> SparseIndex:
+        """The sparse vectors of the version that the index shows; of a hybrid index with a model."""
+        assert self.model is not None
+        if self._sparse is None or self._sparse.version != self.index.commit():
+            self._sparse = SparseIndex(self.index, self.columns, self.model)
+        return self._sparse
 
     def _rows(self, ids: Sequence[str], query: Any) -> list[SearchHit]:
         """The rows with these ids, each with its similarity."""

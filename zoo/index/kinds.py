@@ -24,7 +24,7 @@ class Compared(SearchHit):
     Attributes:
         kind: what it is: "image", "audio". z: how many standard deviations its score stands above those of wrong results of
             its kind. fits: whether it answers, if anything of its kind does. Both None where the model has no calibration of it.
-        ranks: of a hybrid search (`zoo.index.HybridIndex`) its rank, from 1, in each list that has it: "dense", "bm25".
+        ranks: of a hybrid search (`zoo.index.HybridIndex`) its rank, from 1, in each list that has it: "dense", "bm25", "sparse".
             fused: what those make together, by which the results are ordered. {} and None elsewhere.
     """
 
