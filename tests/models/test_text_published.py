@@ -74,6 +74,7 @@ FEW = set(CASES) - {
 FEW -= {
     "multilingual-e5-large-instruct",
     "bge-large-en-v1.5",
+    "gte-base-en-v1.5",
     "gte-large-en-v1.5",
     "bge-small-en",
     "bge-m3-unsupervised",
