@@ -57,6 +57,22 @@ def test_the_openai_client_gets_the_vectors_of_encode(served, model):
     assert answer.usage.prompt_tokens == sum(encoder.length(encoder.prepare_item(Item(text=t))) for t in TEXTS)
 
 
+def test_a_task_and_examples_of_it_stand_before_queries():
+    model = zoo.build_model("kalm-test")
+    with serving(model) as served, client(served) as api:
+
+        def embed(**fields):
+            return api.embeddings.create(model="kalm-test", input="a cat", extra_body=fields).data[0].embedding
+
+        close(embed(task="Find pets"), model.encode_query("a cat", task="Find pets"))
+        pairs = [["a dog?", "the brown one"]]
+        expected = model.encode_query("a cat", task="Find pets", examples=[tuple(pair) for pair in pairs])
+        close(embed(task="Find pets", examples=pairs, input_type="query"), expected)
+        for fields in ({"input_type": "document"}, {"examples": [["a dog?"]]}, {"examples": "a dog?"}):
+            with pytest.raises(openai.BadRequestError, match=r"task|example"):
+                embed(task="Find pets", **fields)
+
+
 def test_the_openai_client_raises_its_own_errors(served):
     with client(served) as api:
         with pytest.raises(openai.BadRequestError) as bad:
@@ -213,6 +229,11 @@ BAD = [
     ({"input": "a", "input_type": {}}, 400, "invalid_value", "input_type"),
     ({"input": "a", "prompt": 3}, 400, "invalid_value", "prompt"),
     ({"input": "a", "prompt": "x", "input_type": "query"}, 400, "invalid_value", "prompt"),
+    ({"input": "a", "task": "x", "prompt": "y: "}, 400, "invalid_value", "prompt"),
+    ({"input": "a", "task": "x" * 5000}, 400, "invalid_value", "task"),
+    ({"input": "a", "task": ["x"]}, 400, "invalid_value", "task"),
+    ({"input": "a", "task": "find pets"}, 400, "invalid_value", "task"),  # of which this model knows nothing
+    ({"input": "a", "examples": [["a", "b"]]}, 400, "invalid_value", "examples"),
     ({"input": "a", "dimension": 4}, 400, "unknown_field", "dimension"),
     ({"input": "a", "model": "zoo-maxi"}, 404, "model_not_found", "model"),
     ({"input": "a", "model": ["zoo-mini"]}, 404, "model_not_found", "model"),

@@ -34,6 +34,7 @@ from zoo.bulk.regions import RegionSource
 from zoo.bulk.sources import Opened, Source, check_exists, left_alone
 from zoo.errors import ArgumentError, TableError, UnsupportedModalityError
 from zoo.inputs.spacing import PERS
+from zoo.prompts import arguments_of
 from zoo.shards.folder import ShardFolder
 from zoo.spec import need_one_vector
 from zoo.strangers.made import mark
@@ -93,6 +94,7 @@ def _pers(name: str, value: Any) -> Any:
     hop=optional(number),
     fps=optional(number),
     against=optional(text),
+    task=optional(text),
     progress=flag_or_function,
     say=optional(function),
 )
@@ -128,6 +130,7 @@ def embed_dataset(
     hop: float | None = None,
     fps: float | None = None,
     against: str | None = None,
+    task: str | None = None,
     progress: bool | Progress = True,
     say: Callable[[str], None] | None = None,
 ) -> BulkReport:
@@ -164,7 +167,7 @@ def embed_dataset(
         regions: of a source of images, embed regions in their place, each for itself: "grid" (10 boxes an image), "grid:3" (59), a
             .json file of boxes, or a `zoo.bulk.finders.Finder`. Beside the vectors are then `regions`, `x0`, `y0`, `x1`, `y1`, `area`.
         region: how regions are read, by a finder or by a column of the table, as of `load_model`; by default the model's own rule.
-        against: what texts are compared with, as in `encode`.
+        against: what texts are compared with, as in `encode`. task: in place of a prompt, as in `encode_document`.
         per: "page" of each document (the default), "document" for one vector of it; "second" or "frame" of each video, "second" of all
             audio, in place of a vector of the whole; several for a folder of several kinds, ["frame", "second"]. Beside the vectors is
             then `page`, or `start` and `end`. seconds, hop, fps: as in `encode_track`.
@@ -195,6 +198,9 @@ def embed_dataset(
     embedder = embedder if region is None else embedder.with_region_rule(region)
     embedder = embedder if against is None else embedder.with_against(against)
     need_one_vector(embedder.spec, "a folder of vectors")
+    if task is not None:
+        told = arguments_of(embedder.spec, "document", prompt, prompt_name, task)
+        prompt, prompt_name = told["prompt"], None
     embedder.prompt_text(prompt, prompt_name)  # an error before anything is read or written
     dim = _dim(embedder, dim)
     compress = _compressor(embedder, precision, dim)

@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli._hybrid import check_words, open_hybrid
+from zoo.prompts import arguments_of
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -20,7 +22,8 @@ class Finder:
     Args:
         manifest: of the folder. plain: whether results of several kinds are ranked by their similarities as they are. quiet: whether
             nothing is said of a search, whose results say it themselves. words: columns in which the words of a query are looked for
-            too; none: the vectors alone. sparse: whether the model's sparse vectors are a third list.
+            too; none: the vectors alone. sparse: whether the model's sparse vectors are a third list. task:
+            `task` and `examples` of `encode_query`.
     """
 
     def __init__(
@@ -33,7 +36,12 @@ class Finder:
         quiet: bool,
         words: Sequence[str] = (),
         sparse: bool = False,
+        task: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
+        self.task = task
+        arguments_of(
+            model.spec, "query", None, None, task.get("task"), task.get("examples")
+        )  # refused before a query is typed
         self.model, self.index, self.plain, self.quiet = model, index, plain, quiet
         self.hybrid = open_hybrid(index, words, model if sparse else None)
         self.manifest, self._told = manifest, set[str]()
@@ -52,7 +60,7 @@ class Finder:
         from zoo.inputs.item import as_item
 
         words = check_words(asked) if self.hybrid is not None else ""
-        query = self.model.encode_query(asked, dim=self.manifest["dim"], progress=False)
+        query = self.model.encode_query(asked, dim=self.manifest["dim"], progress=False, **self.task)
         scales = self._scales("+".join(sorted(as_item(asked).modalities)))
         if self.hybrid is None:
             return self._nearest(query, k, where, scales)

@@ -188,6 +188,29 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     add_against_option(parser)
 
 
+def add_task_option(parser: argparse.ArgumentParser, role: str) -> None:
+    """`--task`, and of queries `--example`."""
+    parser.add_argument(
+        "--task",
+        metavar="TASK",
+        help=f"what the {role} is of, in place of a prompt: in words, or a name of the model's (zoo show NAME)",
+    )
+    if role == "query":
+        parser.add_argument(
+            "--example",
+            nargs=2,
+            action="append",
+            metavar=("QUERY", "ANSWER"),
+            help="an example of the task, for models that take some; repeat",
+        )
+
+
+def task_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """`--task` and `--example` as arguments of `encode_query`; {} without them."""
+    asked = {"task": arguments.task, "examples": [tuple(pair) for pair in arguments.example or ()] or None}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def add_against_option(parser: argparse.ArgumentParser) -> None:
     """`--against`, wherever a model embeds texts."""
     parser.add_argument(

@@ -35,6 +35,7 @@ from zoo.cli._shared import (
     above_zero,
     add_model_options,
     add_reading_options,
+    add_task_option,
     add_vector_options,
     check_folder,
     existing,
@@ -108,6 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=above_zero, metavar="N", help="with --per frame: frames per second (default: 1)")
     add_reading_options(parser)
     add_vector_options(parser)
+    add_task_option(parser, "document")
     parser.add_argument("--max-bad", metavar="N|P%", help="stop after more bad inputs than this (default: never)")
     parser.add_argument(
         "--shard-size", type=positive, default=4096, metavar="N", help="inputs in a file (default: 4096)"
@@ -161,6 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
             hop=arguments.hop,
             fps=arguments.fps,
             against=arguments.against,
+            task=arguments.task,
             say=None if arguments.quiet or arguments.json else _say,
             progress=_progress(arguments.quiet),
         )

@@ -13,6 +13,7 @@ from zoo.cli._regions import add_region_options, add_rule_option, check_regions,
 from zoo.cli._regions import told as in_words
 from zoo.cli._shared import (
     add_model_options,
+    add_task_option,
     add_vector_options,
     check_output,
     existing,
@@ -20,6 +21,7 @@ from zoo.cli._shared import (
     open_model,
     print_json,
     print_table,
+    task_of,
 )
 from zoo.errors import ZooError
 from zoo.inputs.item import Item
@@ -51,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rule_option(parser)
     add_model_options(parser)
     add_vector_options(parser)
+    add_task_option(parser, "query")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="the whole vectors, for machines")
     output.add_argument("--out", type=existing, metavar="FILE.npy", help="save them as a NumPy array (n, dim)")
@@ -81,7 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
     }
     # As items: what a text that is the name of a file means here is said above.
     items = [Item(text=value) if isinstance(value, str) else value for value in inputs]
-    vectors = model.encode(items, progress=False, **options)
+    asked = task_of(arguments)
+    encode = model.encode_query if asked else model.encode
+    vectors = encode(items, progress=False, **options, **asked)
     if arguments.out:
         _save(vectors, arguments.out)
     elif arguments.json:

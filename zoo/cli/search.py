@@ -29,6 +29,7 @@ from zoo.cli._shared import (
     add_against_option,
     add_model_options,
     add_outside,
+    add_task_option,
     check_output,
     existing,
     on_terminal,
@@ -36,6 +37,7 @@ from zoo.cli._shared import (
     positive,
     print_json,
     print_table,
+    task_of,
     waiting,
 )
 from zoo.errors import ZooError
@@ -93,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weight of the image beside the text: 0 is the text alone, 1 the image alone (default: the model's own rule)",
     )
     add_against_option(parser)
+    add_task_option(parser, "query")
     add_region_options(parser)
     parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="how many results (default: 10)")
     parser.add_argument(
@@ -166,7 +169,8 @@ def run(arguments: argparse.Namespace) -> int:
         _weigh(model, arguments.image_weight)
 
     quiet = arguments.json and many
-    finder = Finder(model, index, manifest, plain=arguments.plain, quiet=quiet, words=words, sparse=arguments.sparse)
+    told = {"sparse": arguments.sparse, "task": task_of(arguments)}
+    finder = Finder(model, index, manifest, plain=arguments.plain, quiet=quiet, words=words, **told)
 
     def search(asked: "str | Path | Item", k: int, where: str | None, kinds: "Sequence[str]") -> "list[SearchHit]":
         refuse_silence(asked)

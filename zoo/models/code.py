@@ -1,7 +1,7 @@
 """Embedders of code: UniXcoder, CodeBERT, GraphCodeBERT, CodeRankEmbed, nomic-embed-code, jina-code-embeddings.
 
-UniXcoder (Guo et al., 2022, arxiv:2203.03850) is told by a token before each text to read it both ways, <encoder-only>; `encode` puts
-it there too. CodeBERT (arxiv:2002.08155) and GraphCodeBERT (arxiv:2009.08366) were trained to fill in and to tell, not to embed: the
+UniXcoder (Guo et al., 2022, arxiv:2203.03850) reads a token before each text that says how, <encoder-only>; `encode` puts it
+there too. CodeBERT (arxiv:2002.08155) and GraphCodeBERT (arxiv:2009.08366) were trained to fill in and to tell, not to embed: the
 first token's state is where fine-tuning begins. CodeRankEmbed and nomic-embed-code were trained on CoRNStack (arxiv:2412.01007).
 jina-code-embeddings (arxiv:2508.21290) has a prompt for each of five tasks and both roles: `encode_query(…, task="code2nl")`.
 """

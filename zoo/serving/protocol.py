@@ -12,6 +12,7 @@ from zoo.errors import InputError, PromptError
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.region_json import regions_from_json
 from zoo.inputs.regions import Mask, Region
+from zoo.prompts import arguments_of
 from zoo.serving.limits import Limits, RequestError, bad_field
 from zoo.serving.urls import Url
 
@@ -25,8 +26,10 @@ ROLES = {
     **dict.fromkeys(("document", "passage", "search_document"), "document"),
 }
 FIELDS = ("input", "messages", "model", "dimensions", "encoding_format", "user", "input_type", "prompt", "prompt_name")
+FIELDS += ("task", "examples")
 MEDIA = ("image", "audio", "video", "document")
 _TYPES = {"document": "application/pdf"}  # of a data URL, where it is not called like the modality
+_LONGEST = 4096  # characters of a prompt or a task
 _MAX_PARTS = 1024  # of one item
 _MARKS = 64  # brackets, braces and commas that one item may need
 # OpenAI's and vLLM's names of a content part → the modality, and where its value stands.
@@ -100,7 +103,7 @@ def parse(
         _prompt(body, model),
         _dimensions(body, model),
         _is_base64(body),
-        ROLES.get(body.get("input_type") or "") == "query",
+        _role(body) == "query",
     )
 
 
@@ -118,20 +121,41 @@ def check_fields(body: Any, known: Sequence[str], names: Sequence[str]) -> None:
         raise RequestError(404, "model_not_found", f"this server has {names[0]}, not {name!r:.80}", param="model")
 
 
+def _role(body: Mapping[str, Any]) -> str | None:
+    """That of `input_type`; a task without one is a query's."""
+    role = body.get("input_type")
+    if role is not None and (not isinstance(role, str) or role not in ROLES):
+        raise bad_field("input_type", f"must be one of {', '.join(ROLES)}, not {role!r:.40}")
+    return ROLES[role] if role is not None else "query" if body.get("task") is not None else None
+
+
 def _prompt(body: Mapping[str, Any], model: "Embedder") -> str:
-    role, prompt, name = body.get("input_type"), body.get("prompt"), body.get("prompt_name")
+    role, prompt, name = _role(body), body.get("prompt"), body.get("prompt_name")
+    if body.get("task") is not None or body.get("examples") is not None:
+        return _task(body, model, role or "query")
     if len(given := [field for field in ("input_type", "prompt", "prompt_name") if body.get(field) is not None]) > 1:
         raise bad_field(given[-1], f"pass either {' or '.join(given)}, not both")
     if role is not None:
-        if not isinstance(role, str) or role not in ROLES:
-            raise bad_field("input_type", f"must be one of {', '.join(ROLES)}, not {role!r:.40}")
-        return model.prompt_text(**model.for_role(ROLES[role]))  # type: ignore[arg-type]
-    if prompt is not None and (not isinstance(prompt, str) or len(prompt) > 4096):
-        raise bad_field("prompt", "must be up to 4,096 characters of text")
+        return model.prompt_text(**model.for_role(role))  # type: ignore[arg-type]
+    if prompt is not None and (not isinstance(prompt, str) or len(prompt) > _LONGEST):
+        raise bad_field("prompt", f"must be up to {_LONGEST:,} characters of text")
     try:
         return model.prompt_text(prompt, name)
     except PromptError as error:
         raise bad_field("prompt" if name is None else "prompt_name", str(error)) from error
+
+
+def _task(body: Mapping[str, Any], model: "Embedder", role: Any) -> str:
+    """The prompt of `task` and `examples`."""
+    task, examples = body.get("task"), body.get("examples")
+    if given := [field for field in ("prompt", "prompt_name") if body.get(field) is not None]:
+        raise bad_field(given[0], f"pass either task or {given[0]}, not both")
+    if isinstance(task, str) and len(task) > _LONGEST:
+        raise bad_field("task", f"must be up to {_LONGEST:,} characters of text")
+    try:
+        return arguments_of(model.spec, role, None, None, task, examples)["prompt"]
+    except PromptError as error:
+        raise bad_field("task" if examples is None else "examples", str(error)) from error
 
 
 def _dimensions(body: Mapping[str, Any], model: "Embedder") -> int:

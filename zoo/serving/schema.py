@@ -30,6 +30,8 @@ EMBEDDINGS = {
                         "input_type": {"enum": ["query", "document"]},
                         "prompt": {"type": "string"},
                         "prompt_name": {"type": "string"},
+                        "task": {"type": "string"},
+                        "examples": {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
                         "user": {"type": "string"},
                     },
                 }
