@@ -39,9 +39,8 @@ class Finder:
         task: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.task = task
-        arguments_of(
-            model.spec, "query", None, None, task.get("task"), task.get("examples")
-        )  # refused before a query is typed
+        if task:  # refused before a query is typed
+            arguments_of(model.spec, "query", None, None, task.get("task"), task.get("examples"))
         self.model, self.index, self.plain, self.quiet = model, index, plain, quiet
         self.hybrid = open_hybrid(index, words, model if sparse else None)
         self.manifest, self._told = manifest, set[str]()
