@@ -94,7 +94,7 @@ class TransformersText(Encoder):
                 f"the prompt alone has {skipped} tokens and the model reads {len(ids)}, so that nothing of the text is left; "
                 "shorten it"
             )
-        return _After(ids, skipped)
+        return After(ids, skipped)
 
     def written(self, text: str) -> str:
         """What is tokenised of a text."""
@@ -231,7 +231,7 @@ class Prompted(str):
         return whole
 
 
-class _After(list[int]):
+class After(list[int]):
     """The ids of a text, of which the first `skipped` are a prompt's."""
 
     def __init__(self, ids: list[int], skipped: int) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zoo.encoders.transformers_dual import HfImage, HfText
     from zoo.encoders.transformers_video import CanonicalText, HfVideo
     from zoo.encoders.whisper import WhisperAudio
+    from zoo.encoders.wrapped import WrappedText
     from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
     from zoo.outputs import LexicalWeights, TokenVectors
     from zoo.pooling import Cls, EveryToken, LastToken, Mean, NormedMean, WeightedMean
@@ -64,6 +65,7 @@ else:
         from zoo.encoders.transformers_dual import HfImage, HfText
         from zoo.encoders.transformers_video import CanonicalText, HfVideo
         from zoo.encoders.whisper import WhisperAudio
+        from zoo.encoders.wrapped import WrappedText
         from zoo.heads import Blend, DenseStack, Identity, Linear, Mlp, Named
         from zoo.outputs import LexicalWeights, TokenVectors
         from zoo.pooling import Cls, EveryToken, LastToken, Mean, NormedMean, WeightedMean
@@ -90,6 +92,7 @@ else:
     segmented, sequence = _Part("segmented"), _Part("sequence")
     AdaptedText, ExpertsText, StaticText = _Part("AdaptedText"), _Part("ExpertsText"), _Part("StaticText")
     AroundText, BertText, TransformersText = _Part("AroundText"), _Part("BertText"), _Part("TransformersText")
+    WrappedText = _Part("WrappedText")
     LatentAttention, NvEmbedText = _Part("LatentAttention"), _Part("NvEmbedText")
     Blend, Identity, Linear = _Part("Blend"), _Part("Identity"), _Part("Linear")
     InContextText = _Part("InContextText")
