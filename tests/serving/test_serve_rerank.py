@@ -104,6 +104,24 @@ def test_text_embeddings_inference(served, reranker):
     assert ask(served, whole | {"truncate": True}, "/rerank").status == 200
 
 
+def test_a_cross_encoder_gives_scores_from_0_to_1_whatever_it_was_trained_to_give():
+    torch.manual_seed(0)
+    model = zoo.build_reranker("ms-marco-test").eval()
+    assert model.spec.activation == "identity"
+    logits = sorted(enumerate(model.score(QUERY, DOCUMENTS).tolist()), key=lambda one: -one[1])
+    with serving(model) as served:
+        wanted = [(index, torch.tensor(logit).sigmoid().item()) for index, logit in logits]
+        same(ranks(ask(served, {"query": QUERY, "documents": DOCUMENTS})), wanted)
+        body = {"query": QUERY, "texts": DOCUMENTS, "raw_scores": True, "truncate": False}
+        same(ranks(ask(served, body, "/rerank"), "score"), logits)
+        refused = ask(served, {**body, "texts": ["a", "word " * 2000]}, "/rerank").json()["error"]
+        assert (refused["code"], refused["param"]) == ("text-too-long", "documents[1]")
+        told = ask(served, {"query": {"text": "a", "instruction": "Find."}, "documents": ["b"]}).json()["error"]
+        assert told["param"] == "query"
+        assert "instruction" in told["message"]
+        assert served.call("GET", "/health").status == 200
+
+
 def test_images_in_query_and_documents(served, reranker):
     images = [make_image(seed) for seed in (1, 2)]
     documents = [{"image": data_url(one)} for one in images]

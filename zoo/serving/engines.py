@@ -142,13 +142,13 @@ class Scoring:
         return 0
 
     def read(self, asked: Pair, route: int, prompt: str) -> Read:
-        value = self.model.prepare(asked.query, asked.document)
-        tokens, most = self.model.encoder.tokens(value), self.model.spec.max_tokens
-        if asked.whole and tokens >= most:
+        if asked.whole and self.model.truncated(asked.query, asked.document):
+            most = self.model.spec.max_tokens
             raise TextTooLongError(
-                f"query and document fill the {most:,} tokens that the model reads; send truncate: true"
+                f"query and document are over {most:,} tokens, all that the model reads; send truncate: true"
             )
-        return Read(route, value, tokens)
+        value = self.model.prepare(asked.query, asked.document)
+        return Read(route, value, self.model.encoder.tokens(value))
 
     def run(self, route: int, reads: Sequence[Any]) -> torch.Tensor:
         with torch.inference_mode():
