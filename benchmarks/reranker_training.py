@@ -1,9 +1,9 @@
-"""Rerankers trained on real pairs: a cross-encoder that begins as MiniLM ranks anew the ten paragraphs that MiniLM finds for a sentence.
+"""Rerankers trained on real pairs: a cross-encoder that begins as MiniLM ranks anew the ten concepts that MiniLM finds for a name.
 
-Pairs are sentences of papers and the paragraphs that they were taken out of (`pack:text`), split by paper. Every run is 30 steps of 8
-sentences, each with its paragraph and the two wrong ones that MiniLM finds nearest. Of five rates each loss takes the one that is best
-on the validation papers by one seed; the figures are of the test papers. Every run is written down at once, so that a stopped table
-goes on: `python -m benchmarks reranker_training --folder runs/rerankers`.
+Pairs are English names of emoji and their keywords (`pack:text`), split by concept. Every run is 100 steps of 8 names, each with its
+keywords and the three wrong ones that MiniLM finds nearest. Of five rates each loss takes the one that is best on the validation
+concepts by one seed; the figures are of the test concepts. Every run is written down at once, so that a stopped table goes on:
+`python -m benchmarks reranker_training --folder runs/rerankers`.
 """
 
 import json
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 LOSSES = ("binary", "plistmle", "score_distillation")
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 SEEDS = (0, 1, 2)
-STEPS, BLOCKS, TOKENS, NEGATIVES, FOUND = 30, 3, 64, 2, 10  # of MiniLM's six blocks the first three
+STEPS, BLOCKS, TOKENS, NEGATIVES, FOUND = 100, 3, 64, 3, 10  # of MiniLM's six blocks the first three
 SHARPNESS = 20.0  # what MiniLM's cosines are multiplied by as a teacher's scores
 
 
 def main(folder: Path | None = None) -> None:
-    """Prints what ranks the test papers how well, and how long it took."""
+    """Prints what ranks the test concepts how well, and how long it took."""
     print(f"\n## Rerankers trained\n\n{machine()}")
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
@@ -40,10 +40,10 @@ def main(folder: Path | None = None) -> None:
 
 
 def experiment(place: Path) -> None:
-    """The rates of every loss on the validation papers, then its seeds on the test papers."""
+    """The rates of every loss on the validation concepts, then its seeds on the test concepts."""
     begun, rows = time.perf_counter(), []
-    alone = {split: first_stage(split) for split in ("val", "test")}
-    rows.append(["MiniLM's vectors alone", "", *_cells([reciprocal(alone["test"][2])])])
+    alone = first_stage("test")
+    rows.append(["MiniLM's vectors alone", "", *_cells([reciprocal(alone)])])
     untrained = [measured(place, "", 0.0, seed, "test") for seed in SEEDS]
     rows.append(["the cross-encoder, untrained", "", *_cells(untrained)])
     found = {}
@@ -52,9 +52,7 @@ def experiment(place: Path) -> None:
         best = max(by_rate, key=by_rate.__getitem__)
         found[loss] = [measured(place, loss, best, seed, "test") for seed in SEEDS]
         rows.append([f"trained with {loss}", f"{best:g}", *_cells(found[loss])])
-    table(
-        f"MRR@10 of the test papers, {len(alone['test'][0])} sentences", ["ranked by", "rate", "MRR@10", "spread"], rows
-    )
+    table(f"MRR@10 of the test concepts, {len(alone)} names", ["ranked by", "rate", "MRR@10", "spread"], rows)
     print(f"\n{time.perf_counter() - begun:,.0f} s")
 
 
@@ -94,7 +92,7 @@ def trained(out: Path, loss: str, rate: float, seed: int) -> Path:
         recipe = recipes.reranker(
             loss=loss, lr=rate, seed=seed, batch_size=8, steps=STEPS, holdout=0.0, checkpoint_every=STEPS
         )
-        pairs = learned() if loss == "score_distillation" else [_without_scores(pair) for pair in learned()]
+        pairs = learned(taught=loss == "score_distillation")
         train(
             load_reranker(start, device="cpu"),
             pairs,
@@ -136,16 +134,31 @@ def embedder() -> Any:
 
 
 @cache
-def first_stage(split: str) -> "tuple[list[str], list[str], list[int], Tensor]":
-    """The sentences and the distinct paragraphs of a split, where MiniLM puts each sentence's paragraph, and its cosines."""
-    from benchmarks.finetune import passage_pairs
+def concepts(split: str) -> list[tuple[str, str]]:
+    """Name and keywords of the concepts of a split; a keyword that is the name itself is left out."""
+    import pyarrow.parquet
 
-    pairs = passage_pairs(split)
-    queries = [pair.query.text for pair in pairs]
-    passages = list(dict.fromkeys(pair.positive.text for pair in pairs))
-    gold = [passages.index(pair.positive.text) for pair in pairs]
-    cosines = embedder().encode(queries) @ embedder().encode(passages).T
-    return queries, passages, [_place(row, own) for row, own in zip(cosines, gold, strict=True)], cosines
+    from zoo.tables.pack_files import packs_folder
+
+    rows = pyarrow.parquet.read_table(packs_folder() / "text" / "multilingual-names.parquet").to_pylist()
+    found = []
+    for row in rows:
+        words = [word for word in row["keywords_en"] if word.lower() != row["name_en"].lower()]
+        if row["split"] == split and words:
+            found.append((row["name_en"], ", ".join(words)))
+    return found
+
+
+@cache
+def cosines(split: str) -> "Tensor":
+    """MiniLM's cosines of the names of a split with all its keywords `(n, n)`; row and column i are one concept."""
+    names, keywords = zip(*concepts(split), strict=True)
+    return embedder().encode(list(names)) @ embedder().encode(list(keywords)).T
+
+
+def first_stage(split: str) -> list[int]:
+    """Where MiniLM puts the keywords of each name."""
+    return [_place(row, own) for own, row in enumerate(cosines(split))]
 
 
 def _place(scores: "Tensor", own: int) -> int:
@@ -154,19 +167,12 @@ def _place(scores: "Tensor", own: int) -> int:
 
 
 def reranked(model: "Reranker", split: str) -> list[int]:
-    """Where the right paragraphs come once the ten that were found are ranked anew; what was not found stays where it was."""
-    from benchmarks.finetune import passage_pairs
-
-    queries, passages, places, cosines = first_stage(split)
-    found = cosines.topk(FOUND, dim=1).indices.tolist()
-    scores = model.score(
-        [(query, passages[i]) for query, row in zip(queries, found, strict=True) for i in row], progress=False
-    ).view(len(queries), FOUND)
-    golds = [passages.index(pair.positive.text) for pair in passage_pairs(split)]
-    return [
-        _place(scores[row], found[row].index(own)) if own in found[row] else places[row]
-        for row, own in enumerate(golds)
-    ]
+    """Where the right keywords come once the ten that were found are ranked anew; what was not found stays where it was."""
+    found = cosines(split).topk(FOUND, dim=1).indices.tolist()
+    pairs = [(concepts(split)[own][0], concepts(split)[i][1]) for own, row in enumerate(found) for i in row]
+    scores = model.score(pairs, progress=False).view(-1, FOUND)
+    places = first_stage(split)
+    return [_place(scores[own], row.index(own)) if own in row else places[own] for own, row in enumerate(found)]
 
 
 def reciprocal(places: Sequence[int]) -> float:
@@ -175,30 +181,17 @@ def reciprocal(places: Sequence[int]) -> float:
 
 
 @cache
-def learned() -> "list[Pair]":
-    """The training papers' pairs with the wrong paragraphs that MiniLM finds nearest, and its cosines as a teacher's scores."""
-    from dataclasses import replace
+def learned(taught: bool) -> "list[Pair]":
+    """The training concepts with the wrong keywords that MiniLM finds nearest, and its cosines as a teacher's scores."""
+    from zoo.training import Pair
 
-    from benchmarks.finetune import passage_pairs
     from zoo.inputs.item import Item
 
-    _, passages, _, cosines = first_stage("train")
-    pairs = passage_pairs("train")
-    right = {}
-    for pair in pairs:
-        right.setdefault(pair.query.text, set()).add(pair.positive.text)
     found = []
-    for pair, row in zip(pairs, cosines, strict=True):
-        own = passages.index(pair.positive.text)
-        wrong = [i for i in row.argsort(descending=True).tolist() if passages[i] not in right[pair.query.text]]
-        scores = tuple((SHARPNESS * row[[own, *wrong[:NEGATIVES]]]).tolist())
-        found.append(
-            replace(pair, negatives=tuple(Item(text=passages[i]) for i in wrong[:NEGATIVES]), teacher_scores=scores)
-        )
+    for own, row in enumerate(cosines("train")):
+        wrong = [i for i in row.argsort(descending=True).tolist() if i != own][:NEGATIVES]
+        name, keywords = concepts("train")[own]
+        negatives = tuple(Item(text=concepts("train")[i][1]) for i in wrong)
+        scores = tuple((SHARPNESS * row[[own, *wrong]]).tolist()) if taught else ()
+        found.append(Pair(Item(text=name), Item(text=keywords), negatives, teacher_scores=scores))
     return found
-
-
-def _without_scores(pair: "Pair") -> "Pair":
-    from dataclasses import replace
-
-    return replace(pair, teacher_scores=())

@@ -103,8 +103,8 @@ class Loss(nn.Module):
 
     @property
     def tells_empty(self) -> bool:
-        """Whether it leaves out the places that a query with fewer negatives than others leaves empty."""
-        return bool({"right", "empty"} & (self.reads | self.may_read))
+        """Whether it leaves out the places that a query with fewer negatives than others leaves empty; a reranker's do."""
+        return self.trains == "rerankers" or bool({"right", "empty"} & (self.reads | self.may_read))
 
     def check_negatives(self, count: int) -> None:
         """Raises an error where so many places for hard negatives a query are too few to compute it."""

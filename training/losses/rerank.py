@@ -25,11 +25,6 @@ class RerankLoss(Loss):
     reads = frozenset({"labels"})
     bounded: bool = False
 
-    @property
-    def tells_empty(self) -> bool:
-        """Always: what is said of an empty place is -inf."""
-        return True
-
     def forward(self, logits: Tensor, **extras: Any) -> Tensor:
         """The mean loss over the queries or their candidates."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")

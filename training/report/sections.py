@@ -83,8 +83,9 @@ def held_out(before: Scores, after: Scores) -> list[Block]:
     table = [Table(head, rows), Paragraph(note, "note")] if rows else []
     if reranked:
         each = after.reranked.candidates  # type: ignore[union-attr]
+        many = f"{each.min():,}" if each.min() == each.max() else f"{each.min():,} to {each.max():,}"
         told = (
-            f"{len(each):,} queries, each with its document among {each.min():,} to {each.max():,} candidates: its hard negatives, then "
+            f"{len(each):,} queries, each with its document among {many} candidates: its hard negatives, then "
             "documents of other held-out pairs. MRR@10: 1 over the place of the right one, 0 below the tenth; ties count against "
             "it. In brackets 95 % bootstrap intervals over the queries; the differences are paired, query by query."
         )
