@@ -16,7 +16,12 @@ from tests import diagram
 PROJECT = Path(__file__).resolve().parents[1]
 ZOO = PROJECT / "zoo"
 # The only verbs that may reach up: a model saves and publishes itself.
-UPWARD = {("embedder", "save_pretrained"), ("embedder", "push_to_hub"), ("reranking", "save_pretrained")}
+UPWARD = {
+    ("embedder", "save_pretrained"),
+    ("embedder", "push_to_hub"),
+    ("reranking", "save_pretrained"),
+    ("reranking", "push_to_hub"),
+}
 TABLE = re.compile(r"(<!-- rooms:start[^\n]*-->\n).*?(<!-- rooms:end -->)", re.DOTALL)
 Graph = Mapping[str, frozenset[str]]
 

@@ -304,26 +304,20 @@ def test_an_embedder_is_no_reranker_and_the_other_way_round(saved: dict[str, Pat
         zoo.load_reranker(saved[TESTS[0]], like="u-marvel-reranker-qwen2vl-7b")
 
 
-def test_publishing_one_is_refused_with_the_reason(
-    rerankers: dict[str, zoo.Reranker], saved: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_written_for_embedders_is_refused(
+    rerankers: dict[str, zoo.Reranker], saved: dict[str, Path], tmp_path: Path
 ) -> None:
     model, folder = rerankers[TESTS[0]], saved[TESTS[0]]
     calls = [
-        lambda: model.push_to_hub("me/judge"),
-        lambda: publish(model, "me/judge"),
-        lambda: publish(TESTS[0], "me/judge"),
+        lambda: publish(model, "me/judge", space="me/judge-demo"),
         lambda: stage(folder, "me/judge", tmp_path / "staged"),
         lambda: export(model, tmp_path / "exported"),
     ]
     for call in calls:
-        with pytest.raises(
-            (NotPublishableError, NotExportableError), match="is a reranker, and the zoo publishes embedders"
-        ):
+        with pytest.raises((NotPublishableError, NotExportableError), match="is a reranker"):
             call()
     assert not any(tmp_path.iterdir())
-    for source in (TESTS[0], str(folder)):
-        assert main(["publish", source, "--to", "me/judge", "--dry-run"]) == 2
-        assert 'zoo.load_reranker("hf:ORG/NAME")' in capsys.readouterr().err
+    assert main(["publish", str(folder), "--to", "me/judge", "--dry-run", "--space"]) == 2
 
 
 def test_a_saved_one_that_was_uploaded_opens_from_the_hub(

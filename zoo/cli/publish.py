@@ -73,10 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Stages, tries, uploads; prints where it is."""
     from zoo.publishing.staging import stage, stage_timm
     from zoo.publishing.uploading import MESSAGE, upload
-    from zoo.reranking.registry import unpublishable
+    from zoo.reranking.registry import reranker_meant
 
-    if why := unpublishable(arguments.source):
-        raise ZooError(why)
+    if reranker_meant(arguments.source):
+        return _run_reranker(arguments)
     model = source(arguments.source)
     repo, space = _repositories(arguments)
     _check(arguments, space)
@@ -137,6 +137,46 @@ def run(arguments: argparse.Namespace) -> int:
         for what, facts in outcome.items():
             print(f"{what:<6} {facts['url']}  {'' if facts['changed'] else '(nothing new) '}{facts['commit'][:12]}")
         print(f"anyone checks it with:  zoo verify hf:{repo}")
+    return 0
+
+
+def _run_reranker(arguments: argparse.Namespace) -> int:
+    """The same for a reranker, which has no demo and no other libraries' loaders beside its own files."""
+    from zoo.publishing.rerankers import stage_reranker
+    from zoo.publishing.uploading import MESSAGE, upload
+
+    refused = {"--no-verify": arguments.no_verify}
+    refused |= {f"--{name}": getattr(arguments, name) is not None for name in ("space", "photos", "timm", "wheel")}
+    if given := next((name for name, there in refused.items() if there), ""):
+        raise ZooError(f"{given} is of embedders, and {arguments.source} is a reranker; leave it out")
+    repo, _ = _repositories(arguments)
+    _check(arguments, None)
+    with _stage_room(arguments.keep) as room:
+        spec = stage_reranker(
+            arguments.source,
+            repo,
+            room / "model",
+            license=arguments.license,
+            ignore=arguments.ignore,
+            say=lambda message: print(f"· {message}", file=sys.stderr, flush=True),
+        )
+        facts: dict[str, object] = {
+            "repo": repo,
+            "name": spec.name,
+            "files": sorted(p.name for p in (room / "model").iterdir()),
+        }
+        if arguments.dry_run:
+            print("nothing was sent (--dry-run)", file=sys.stderr)
+        else:
+            print(f"· sending to {repo}", file=sys.stderr, flush=True)
+            options = {"private": arguments.private, "update": arguments.update}
+            done = upload(room / "model", repo, message=arguments.message or MESSAGE, **options)
+            facts |= {"url": done.url, "commit": done.commit, "changed": done.changed}
+    if arguments.json:
+        print_json(facts)
+    elif not arguments.dry_run:
+        print(f"model  {facts['url']}  {'' if facts['changed'] else '(nothing new) '}{str(facts['commit'])[:12]}")
+        print(f'anyone opens it with:  zoo rerank hf:{repo} "a question" FILE')
     return 0
 
 

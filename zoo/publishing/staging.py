@@ -16,7 +16,7 @@ from zoo.errors import (
 from zoo.files import is_full
 from zoo.formats.checks.inside import read_inside
 from zoo.publishing.paths import files_inside, without_paths
-from zoo.reranking.registry import unpublishable
+from zoo.reranking.registry import reranker_meant
 from zoo.spec import NAME, ModelSpec
 from zoo.strangers.schema import parse
 
@@ -81,8 +81,10 @@ def stage(
         ZooError: the source cannot be opened.
     """
     name = check_repo(repo)
-    if why := unpublishable(source):
-        raise NotPublishableError(why)
+    if reranker := reranker_meant(source):
+        raise NotPublishableError(
+            f"{reranker} is a reranker, and these are the files of embedders; zoo.publishing.publish sends rerankers too"
+        )
     if folder.exists() and any(folder.iterdir()):
         raise NotPublishableError(f"{folder} is not empty; stage into a new folder")
     from safetensors import SafetensorError

@@ -12,7 +12,7 @@ from zoo.errors import HubError, NameTakenError, NoAccessError, NotOnHubError, N
 from zoo.hub import hub_call
 from zoo.publishing.paths import files_inside
 from zoo.publishing.staging import check_repo, stage
-from zoo.reranking.registry import unpublishable
+from zoo.reranking.registry import reranker_meant
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -46,15 +46,25 @@ def publish(
     message: str = MESSAGE,
     **options: Any,
 ) -> Published:
-    """Stages a model and uploads it: `stage` and `upload`, which describe the options and errors, in one call."""
+    """Stages a model and uploads it: `stage` and `upload`, which describe the options and errors, in one call.
+
+    A reranker is staged by `zoo.publishing.rerankers.stage_reranker`, which describes its own.
+    """
     check_repo(repo)
-    if why := unpublishable(source):
-        raise NotPublishableError(why)
+    reranker = reranker_meant(source)
+    if reranker and (other := sorted(set(options) - {"license", "ignore", "say"})):
+        raise NotPublishableError(f"{other[0]} is of embedders, and {reranker} is a reranker; leave it out")
     who(repo)
     check_free(repo, update=update)
     with tempfile.TemporaryDirectory(prefix="zoo-publish-") as room:
-        staged = stage(source, repo, Path(room) / "model", **options)
-        return upload(staged.folder, repo, private=private, update=update, message=message)
+        folder = Path(room) / "model"
+        if reranker:
+            from zoo.publishing.rerankers import stage_reranker
+
+            stage_reranker(source, repo, folder, **options)
+        else:
+            stage(source, repo, folder, **options)
+        return upload(folder, repo, private=private, update=update, message=message)
 
 
 def check_free(repo: str, *, update: bool, kind: Literal["model", "space"] = "model") -> bool:

@@ -30,7 +30,7 @@ from zoo.reranking.recognising import CLASSIFIES, settings_of
 from zoo.reranking.spec import RerankerSpec
 
 _CLASSES = {"identity": "torch.nn.modules.linear.Identity", "sigmoid": "torch.nn.modules.activation.Sigmoid"}
-_TEXTS = (
+SAMPLES = (  # pairs whose scores are compared
     ("a red bicycle", "A bicycle in the rain, a café and 山の上の白い雲. " * 12),
     ("how do I reset it? " * 40, "Hold the button."),
 )
@@ -228,9 +228,9 @@ def _prove(model: CrossEncoder, written: Path, folder: Path, dtype: "torch.dtype
             state[name], (tensor.detach().to(dtype) if dtype else tensor.detach()).cpu().to(state[name])
         ):
             raise NotSavedError(f"{said}: the file holds other weights than the reranker: {name}")
-    expected = _scores(model, list(_TEXTS))
+    expected = _scores(model, list(SAMPLES))
     model.train(was)
-    if not float((_scores(again.to(device, kind), list(_TEXTS)) - expected).abs().max()) <= allowed:
+    if not float((_scores(again.to(device, kind), list(SAMPLES)) - expected).abs().max()) <= allowed:
         raise NotSavedError(f"{said}: opened again, the reranker gives another score")
 
 

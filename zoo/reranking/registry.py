@@ -121,26 +121,16 @@ def build_reranker(name: str) -> "Reranker":
     return model.eval()
 
 
-def unpublishable(source: Any) -> str:
-    """Why a reranker, one loaded, its name or its folder, is not published as embedders are; "" for what is none."""
+def reranker_meant(source: Any) -> str:
+    """The name of the reranker that is meant, one loaded, its name or its folder; "" for what is none."""
     from zoo.reranking.recognising import says_reranker
 
     spec = getattr(source, "spec", None)
     if isinstance(spec, RerankerSpec):
-        name = spec.name
-    elif not isinstance(source, str | Path):
+        return spec.name
+    if not isinstance(source, str | Path):
         return ""
-    elif is_reranker(str(source)):
-        name = str(source)
-    else:
-        if not says_reranker(Path(source).expanduser()):
-            return ""
-        name = str(source)
-    return (
-        f"{name} is a reranker, and the zoo publishes embedders: what it proves is their vectors, and a certificate "
-        "of scores there is not yet. To share one, save_pretrained(folder), send that folder with `hf upload ORG/NAME "
-        'FOLDER`, and open it with zoo.load_reranker("hf:ORG/NAME")'
-    )
+    return str(source) if is_reranker(str(source)) or says_reranker(Path(source).expanduser()) else ""
 
 
 def check_promise(spec: RerankerSpec, model: "Reranker") -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,8 @@ from zoo.arguments import dtype as a_dtype
 from zoo.embedder import RankHit
 from zoo.encoders.base import Batch, Encoder
 from zoo.encoders.prefetch import batches
-from zoo.errors import InputError, NonFiniteEmbeddingError, NotPublishableError, UnsupportedModalityError
+from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedModalityError
 from zoo.inputs.item import Item
-from zoo.reranking.registry import unpublishable
 from zoo.reranking.spec import RerankerSpec
 
 # Pairs that are read before they are scored, two times over: of thousands the images would not all fit.
@@ -228,10 +227,8 @@ class Reranker(nn.Module):
 
         return save_reranker(self, Path(folder).expanduser(), dtype)
 
-    def push_to_hub(self, repo: str, **options: Any) -> NoReturn:
-        """Not offered for rerankers: the error says why, and how one is shared.
+    def push_to_hub(self, repo: str, **options: Any) -> Any:
+        """Publishes the reranker as "org/name", with a card; the options are those of `zoo.publishing.publish` for rerankers."""
+        from zoo.publishing import publish
 
-        Raises:
-            NotPublishableError: always.
-        """
-        raise NotPublishableError(unpublishable(self))
+        return publish(self, repo, **options)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoo.errors import NotExportableError
 from zoo.files import writing_folder
 from zoo.publishing.exports.loaders import LOADERS, loaders_of
-from zoo.reranking.registry import unpublishable
+from zoo.reranking.registry import reranker_meant
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -50,7 +50,12 @@ def export(model: "Embedder", folder: str | Path) -> Exported:
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise NotExportableError(f"{folder} is not empty; export into a new folder")
-    if reason := unpublishable(model) or code.unfit(model):
+    if reranker := reranker_meant(model):
+        raise NotExportableError(
+            f"{reranker} is a reranker, and these are loaders of embedders; what save_pretrained writes of a cross-encoder is "
+            "opened by sentence-transformers and transformers as it is"
+        )
+    if reason := code.unfit(model):
         raise NotExportableError(reason)
     form = next(form for form in (text, dual, code) if not form.unfit(model))
     reasons = {"timm": _TIMM}
