@@ -95,6 +95,7 @@ def _pers(name: str, value: Any) -> Any:
     fps=optional(number),
     against=optional(text),
     task=optional(text),
+    truncation=text,
     progress=flag_or_function,
     say=optional(function),
 )
@@ -131,6 +132,7 @@ def embed_dataset(
     fps: float | None = None,
     against: str | None = None,
     task: str | None = None,
+    truncation: str = "cut",
     progress: bool | Progress = True,
     say: Callable[[str], None] | None = None,
 ) -> BulkReport:
@@ -168,6 +170,7 @@ def embed_dataset(
             .json file of boxes, or a `zoo.bulk.finders.Finder`. Beside the vectors are then `regions`, `x0`, `y0`, `x1`, `y1`, `area`.
         region: how regions are read, by a finder or by a column of the table, as of `load_model`; by default the model's own rule.
         against: what texts are compared with, as in `encode`. task: in place of a prompt, as in `encode_document`.
+        truncation: as in `encode`; a text that is refused is a bad input.
         per: "page" of each document (the default), "document" for one vector of it; "second" or "frame" of each video, "second" of all
             audio, in place of a vector of the whole; several for a folder of several kinds, ["frame", "second"]. Beside the vectors is
             then `page`, or `start` and `end`. seconds, hop, fps: as in `encode_track`.
@@ -198,6 +201,7 @@ def embed_dataset(
     embedder = embedder if region is None else embedder.with_region_rule(region)
     embedder = embedder if against is None else embedder.with_against(against)
     need_one_vector(embedder.spec, "a folder of vectors")
+    embedder.encode_stream((), truncation=truncation, progress=False)  # refused before anything is read
     if task is not None:
         told = arguments_of(embedder.spec, "document", prompt, prompt_name, task)
         prompt, prompt_name = told["prompt"], None
@@ -246,7 +250,9 @@ def embed_dataset(
             shard_seconds=shard_seconds,
         )
         feed = Feed(data, begun.shards, begun.earlier)
-        stream = embedder.encode_stream(feed.values(), batch_size=batch_size, dim=dim, progress=False, **asked)
+        stream = embedder.encode_stream(
+            feed.values(), batch_size=batch_size, dim=dim, progress=False, truncation=truncation, **asked
+        )
         _take_all(job, feed, stream, progress)
         job.report.outside = data.led_out
         for note in data.told() if say is not None else ():

@@ -172,6 +172,12 @@ def add_vector_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="inputs at once (default: what suits the model)"
     )
+    parser.add_argument(
+        "--truncation",
+        choices=("cut", "error"),
+        default="cut",
+        help="of a text that is longer than the model reads: cut its end, said once, or refuse it (default: cut)",
+    )
 
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:

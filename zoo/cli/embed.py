@@ -164,6 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
             fps=arguments.fps,
             against=arguments.against,
             task=arguments.task,
+            truncation=arguments.truncation,
             say=None if arguments.quiet or arguments.json else _say,
             progress=_progress(arguments.quiet),
         )

@@ -80,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"{model.spec.name} has one vector per token, and inputs differ in length: one .npy holds those of one input. Give one, or --json"
         )
     options: dict[str, Any] = {
-        name: getattr(arguments, name) for name in ("prompt", "prompt_name", "batch_size", "dim", "precision")
+        name: getattr(arguments, name)
+        for name in ("prompt", "prompt_name", "batch_size", "dim", "precision", "truncation")
     }
     # As items: what a text that is the name of a file means here is said above.
     items = [Item(text=value) if isinstance(value, str) else value for value in inputs]

@@ -72,6 +72,9 @@ class DocumentEncoder(Encoder):
     def cut(self, item: Item) -> Cut | None:
         return self.inner.cut(replace(item, document=None, image=item.document))
 
+    def text_tokens(self, item: Item) -> int | None:
+        return self.inner.text_tokens(replace(item, document=None, image=item.document))
+
     def unknown_share(self, item: Item) -> float:
         return self.inner.unknown_share(item)
 

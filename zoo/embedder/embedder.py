@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo.arguments import checked, flag, iterable, many, number, one_of, optional, path, text, vectors, whole
 from zoo.arguments import dtype as dtype_of
 from zoo.embedder.aiming import facing
+from zoo.embedder.cutting import TRUNCATIONS, Cuts, Truncation
 from zoo.embedder.describing import described, elsewhere, names_of
 from zoo.embedder.fingerprints import fingerprint
 from zoo.embedder.fused import disjoint
@@ -203,6 +204,7 @@ class Embedder(WithOutputs, nn.Module):
         on_error=one_of("raise", "skip"),
         progress=optional(flag),
         against=optional(text),
+        truncation=one_of(*TRUNCATIONS),
     )
     def encode(
         self,
@@ -216,6 +218,7 @@ class Embedder(WithOutputs, nn.Module):
         on_error: Literal["raise", "skip"] = "raise",
         progress: bool | None = None,
         against: str | None = None,
+        truncation: Truncation = "cut",
     ) -> Tensor | list[Tensor] | Iterator[Tensor]:
         """Embeds one input as `(dim,)`, a list as `(n, dim)`, any other iterable as a stream of `(dim,)`.
 
@@ -236,6 +239,7 @@ class Embedder(WithOutputs, nn.Module):
             progress: a bar with items/s and time left; by default on a terminal when it takes over two seconds.
             against: what texts are to be compared with, one of `spec.targets`, of a model whose texts have a vector for each; by
                 default the model's own (`against`). As a prompt, it is of the texts of a call alone.
+            truncation: "error" refuses a text of more tokens than are read; "cut" says once what is lost.
 
         Returns:
             Vectors on the CPU, ordinary tensors without a gradient: float32 of unit length (with their norms where
@@ -250,6 +254,7 @@ class Embedder(WithOutputs, nn.Module):
         check_precision(self.spec, precision)
         many, model = many_of(inputs), self if against is None else self.with_against(against)
         options = {"prompt": prompt, "prompt_name": prompt_name, "batch_size": batch_size, "dim": dim}
+        options["truncation"] = truncation
         stream = model.encode_stream([inputs] if many is None else many, progress=progress, **options)
         if many is not None and not hasattr(many, "__len__"):
             return (packed(vector, precision) for vector in kept(stream, on_error))
@@ -356,7 +361,13 @@ class Embedder(WithOutputs, nn.Module):
         """`encode` with the model's document prompt, or that of a task by name; where it has none, with none at all."""
         return self.encode(inputs, **arguments_of(self.spec, "document", prompt, prompt_name, task), **options)
 
-    @checked(inputs=iterable, batch_size=optional(whole()), dim=optional(whole(None)), progress=optional(flag))
+    @checked(
+        inputs=iterable,
+        batch_size=optional(whole()),
+        dim=optional(whole(None)),
+        progress=optional(flag),
+        truncation=one_of(*TRUNCATIONS),
+    )
     def encode_stream(
         self,
         inputs: Iterable[Any],
@@ -366,6 +377,7 @@ class Embedder(WithOutputs, nn.Module):
         batch_size: int | None = None,
         dim: int | None = None,
         progress: bool | None = None,
+        truncation: Truncation = "cut",
     ) -> Iterator[Encoded]:
         """Embeds any iterable in bounded memory: one `Encoded` per item, in order; a bad item never stops the rest.
 
@@ -373,11 +385,11 @@ class Embedder(WithOutputs, nn.Module):
         half a second after they came; where the iterable raises, what it gave before is embedded first.
 
         Raises:
-            PromptError: at once, as `encode`.
+            PromptError, NotOfferedError: at once, as `encode`, or where it is not known of a model what "error" would refuse.
         """
         prefix, dim = self.prompt_text(prompt, prompt_name), self._cut(dim)
-        bar = progress_bar(inputs, progress, self.spec.name)
-        return stream(self, inputs, prefix, batch_size=batch_size, dim=dim, bar=bar)
+        bar, cuts = progress_bar(inputs, progress, self.spec.name), Cuts(self, truncation)
+        return stream(self, inputs, prefix, batch_size=batch_size, dim=dim, bar=bar, cuts=cuts)
 
     def unknown_share(self, texts: Any) -> Any:
         """Of each text, the share of its tokens that the model's vocabulary does not know, 0 to 1.

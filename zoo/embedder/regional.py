@@ -56,6 +56,9 @@ class RegionEncoder(Encoder):
     def cut(self, item: Item) -> Cut | None:
         return self.inner.cut(item)
 
+    def text_tokens(self, item: Item) -> int | None:
+        return self.inner.text_tokens(item)
+
     def unknown_share(self, item: Item) -> float:
         return self.inner.unknown_share(item)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.embedder.cutting import Cuts
 from zoo.embedder.documents import DocumentTower
 from zoo.encoders.prefetch import Prefetch, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
@@ -114,6 +115,7 @@ def stream(
     dim: int | None,
     bar: Any,
     embed: Embed | None = None,
+    cuts: Cuts | None = None,
 ) -> Iterator[Encoded]:
     """What `Embedder.encode_stream` gives; its arguments are checked.
 
@@ -121,7 +123,7 @@ def stream(
 
     Args:
         prefix: the prompt's text. dim: the cut, None for whole vectors. bar: shows what is done.
-        embed: what becomes of a batch, `forward` by default: vectors, or a list of what each read gives, errors among it.
+        cuts: what looks for texts that are too long. embed: what becomes of a batch, `forward` by default: vectors, or a list of what each read gives, errors among it.
     """
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
     try:
@@ -132,27 +134,33 @@ def stream(
         for window in windows(inputs, pace):
             paths.look(window.chunks)
             ahead.append(
-                [pool.submit(copy_context().run, _read, model, chunk, prefix, silent) for chunk in window.chunks]
+                [pool.submit(copy_context().run, _read, model, chunk, prefix, silent, cuts) for chunk in window.chunks]
             )
             first = next(iter(ahead[-1]), None)
             # One window is read while the model is at the one before. Where the inputs come slowly, none is kept waiting.
             while len(ahead) > (0 if window.late else 1):
-                yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent)
+                yield from _marked(
+                    _finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent, cuts
+                )
             if first is not None:
                 pace.learn(first.result())
             if window.error is not None:
                 while ahead:
-                    yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent)
+                    yield from _marked(
+                        _finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent, cuts
+                    )
                 raise window.error
         while ahead:
-            yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent)
+            yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent, cuts)
     finally:
         # Never waits: an abandoned stream is closed by the garbage collector, in any thread, even one being started.
         pool.shutdown(wait=False, cancel_futures=True)
         bar.close()
 
 
-def _read(model: "Embedder", chunk: list[tuple[int, Any]], prefix: str, silent: set[int]) -> list[tuple[int, int, Any]]:
+def _read(
+    model: "Embedder", chunk: list[tuple[int, Any]], prefix: str, silent: set[int], cuts: Cuts | None
+) -> list[tuple[int, int, Any]]:
     """(index, tower, read) for each item, with tower -1 and the error where it cannot be read; `silent` takes those of silence."""
     out, encoders = [], [reader.encoder for reader in model.routes]
     for index, value in chunk:
@@ -161,7 +169,10 @@ def _read(model: "Embedder", chunk: list[tuple[int, Any]], prefix: str, silent: 
             position = model.route_index(item)
             encoder = encoders[position]
             with noticing() as silences:
-                out.append((index, position, encoder.prepare_prompted(item, prefix)))
+                read = encoder.prepare_prompted(item, prefix)
+                if cuts is not None:
+                    cuts.look(encoder, item, prefix, read, index)
+                out.append((index, position, read))
             if silences and all(silences) and item.modalities == {"audio"}:
                 silent.add(index)
         except InputError as error:
@@ -169,8 +180,10 @@ def _read(model: "Embedder", chunk: list[tuple[int, Any]], prefix: str, silent: 
     return out
 
 
-def _marked(results: list[Encoded], silent: set[int]) -> Iterator[Encoded]:
+def _marked(results: list[Encoded], silent: set[int], cuts: Cuts | None) -> Iterator[Encoded]:
     """The results, those of silence with a mark."""
+    if cuts is not None:
+        cuts.say()
     for result in results:
         if result.index in silent:
             silent.discard(result.index)

@@ -70,6 +70,10 @@ class AroundText(TransformersText):
         fits = len(self.tokenize(self.written(item.text))) + marks <= self.max_tokens
         return whole if whole or fits else Cut(self.max_tokens, self.tokenize.side)
 
+    def text_tokens(self, item: Item) -> int | None:
+        whole = super().text_tokens(item)
+        return whole + sum(map(len, self._marks[item.text.marks])) if isinstance(item.text, _Around) else whole
+
     @cached_property
     def _marks(self) -> dict[str, tuple[list[int], list[int]]]:
         """Of each template the ids before a text and after it.

@@ -115,6 +115,10 @@ class Encoder(nn.Module):
         """
         return None
 
+    def text_tokens(self, item: Item) -> int | None:
+        """Tokens of a prompted item's text, special ones included, before any is cut off; None where nothing is known of it."""
+        return None
+
     def prepare_item(self, item: Item) -> Any:
         """One item made ready for `collate`; runs in threads; raises `InputError` where the item cannot be read."""
         raise NotImplementedError(f"{type(self).__name__} must define prepare_item")

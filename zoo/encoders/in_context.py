@@ -64,6 +64,9 @@ class InContextText(TransformersText):
         _, own, room = self._parts(item.text)
         return Cut(self.max_tokens) if len(own) > room else None
 
+    def text_tokens(self, item: Item) -> int | None:
+        return None if isinstance(item.text, _Query) else super().text_tokens(item)
+
     def _parts(self, text: "_Query") -> tuple[str, list[int], int]:
         """The examples, the ids of instruction and query, and how many of these there is room for.
 

@@ -72,6 +72,9 @@ class StaticText(Encoder):
         text = self._beginning(item.text)
         return self.tokenize.cut(text) or (None if text == item.text else Cut(self.max_tokens))
 
+    def text_tokens(self, item: Item) -> int | None:
+        return self.tokenize.count(item.text)
+
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)
 

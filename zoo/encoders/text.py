@@ -107,6 +107,9 @@ class TransformersText(Encoder):
     def cut(self, item: Item) -> Cut | None:
         return self.tokenize.cut(self.written(item.text))
 
+    def text_tokens(self, item: Item) -> int | None:
+        return self.tokenize.count(self.written(item.text))
+
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)
 

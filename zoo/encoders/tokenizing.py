@@ -90,6 +90,15 @@ class _Checked:
         ids, special = self._ids(self._lowered(prompt)), self._special()
         return len(ids) - (bool(ids) and ids[-1] in special)
 
+    def count(self, text: str) -> int:
+        """How many tokens a text has, special ones included, with nothing cut off."""
+        return len(self.own_ids(self._lowered(check_text(text)))) + self._around
+
+    @property
+    def _around(self) -> int:
+        """How many tokens are put around a text."""
+        raise NotImplementedError(f"{type(self).__name__} must define _around")
+
     def id_of(self, token: str) -> int | None:
         """The id of an entry of the vocabulary, None where it has none such."""
         raise NotImplementedError(f"{type(self).__name__} must define id_of")
@@ -156,6 +165,10 @@ class FastTokenizer(_Checked):
 
     def __call__(self, text: str) -> list[int]:
         return self._ids(self._start(text))
+
+    @property
+    def _around(self) -> int:
+        return self.tokenizer.num_special_tokens_to_add(False) if self.special_tokens else 0
 
     def id_of(self, token: str) -> int | None:
         return self.tokenizer.token_to_id(token)
@@ -226,6 +239,10 @@ class SlowTokenizer(_Checked):
     def __init__(self, tokenizer: Any, max_tokens: int | None, lower: bool = False) -> None:
         super().__init__(tokenizer, max_tokens, lower)
         self.side = getattr(tokenizer, "truncation_side", "right")
+
+    @property
+    def _around(self) -> int:
+        return self.tokenizer.num_special_tokens_to_add(False)
 
     def id_of(self, token: str) -> int | None:
         return self.tokenizer.get_vocab().get(token)

@@ -216,6 +216,9 @@ class HfText(Encoder):
     def cut(self, item: Item) -> Cut | None:
         return self.tokenize.cut(item.text)
 
+    def text_tokens(self, item: Item) -> int | None:
+        return self.tokenize.count(item.text)
+
     def unknown_share(self, item: Item) -> float:
         return self.tokenize.unknown_share(item.text)
 

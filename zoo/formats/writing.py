@@ -183,6 +183,8 @@ def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype |
     """Opens what was written and compares it with the model; raises NotSavedError where they differ."""
     import torch
 
+    from zoo.embedder.cutting import unsaid  # which loads torch
+
     said = f"{folder} was not written"
     state = model.state_dict()
     with torch.random.fork_rng():  # a training run that saves in between goes on in the same bits
@@ -203,10 +205,12 @@ def _prove(model: "Embedder", written: Path, folder: Path, dtype: "torch.dtype |
         allowed = EXACT.get(str(next(iter(model.parameters())).dtype), HALF)
         for name, item in samples(model):
             try:
-                expected = model.encode(item, progress=False)
+                with unsaid(model):
+                    expected = model.encode(item, progress=False)
             except (InputError, MissingWeightsError):
                 continue  # not read by this model, or built without its tokenizer
-            found = again.encode(item, progress=False)
+            with unsaid(again):
+                found = again.encode(item, progress=False)
             longest = max(1.0, float(expected.norm(dim=-1).max()))  # vectors of the inner product keep their norms
             if found.shape != expected.shape or not float((found - expected).abs().max()) <= allowed * longest:
                 raise NotSavedError(f"{said}: opened again, the model gives another vector of {name}")

@@ -304,8 +304,11 @@ def same_width(a: "Tensor", b: "Tensor") -> "tuple[Tensor, Tensor]":
 
 def by_zoo(model: "Embedder", goldens: list[Golden], batch_size: int) -> "Tensor":
     """Vectors `(n, dim)` of golden inputs by the zoo."""
+    from zoo.embedder.cutting import unsaid  # which loads torch
+
     options = {"batch_size": batch_size, "progress": False}
-    return by_call(goldens, lambda items, prompt, role: _encoded(model, items, prompt, role, **options))
+    with unsaid(model):
+        return by_call(goldens, lambda items, prompt, role: _encoded(model, items, prompt, role, **options))
 
 
 def _encoded(model: "Embedder", items: Any, prompt: str | None, role: Role | None, **options: Any) -> "Tensor":
