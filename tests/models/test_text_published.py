@@ -80,6 +80,8 @@ FEW -= {
     "bge-m3-unsupervised",
     "snowflake-arctic-embed-m-v1.5",
 }
+FEW -= {"gtr-t5-large", "sgpt-5.8b-weightedmean-msmarco-specb-bitfit", "codebert-base", "nomic-embed-code"}
+FEW -= {"instructor-large", "jina-code-embeddings-0.5b"}  # which tests of their own read too
 
 
 @pytest.mark.parametrize("name", standing_for(CASES, FEW))
