@@ -175,7 +175,6 @@ FEW = {
     "ms-marco-minilm-l6-v2",
     "ms-marco-electra-base",
     "bge-reranker-v2-m3",
-    "granite-embedding-reranker-english-r2",
     "gte-multilingual-reranker-base",
     "gte-reranker-modernbert-base",
     "mxbai-rerank-xsmall-v1",

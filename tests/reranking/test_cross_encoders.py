@@ -124,7 +124,7 @@ def test_two_texts_that_are_far_too_long_are_cut_as_theirs(folder: Folder) -> No
     """Where the limit leaves an odd number of tokens the longer text gets one more, also where both are shortened first."""
     name = "ms-marco-minilm-l6-v2"
     model, long = zoo.load_reranker(folder(name), device="cpu"), "a b c d " * 270
-    pairs = [(long, long + "and more of it"), (long + "and more of it", long), ("a", long), (long, "a")]
+    pairs = [(long, long + "and more of it"), (long + "and more of it", long)]
     assert furthest(model.score(pairs), by_sentence_transformers(folder(name), pairs)[0]) < BOUND
 
 
@@ -142,7 +142,7 @@ def test_reranks_and_says_what_it_does_not_read(folder: Folder) -> None:
 
 
 def test_saved_in_half_precision_and_over_an_embedder(folder: Folder, tmp_path: Path) -> None:
-    model = zoo.load_reranker(folder("granite-embedding-reranker-english-r2"), device="cpu")
+    model = zoo.load_reranker(folder("gte-reranker-modernbert-base"), device="cpu")
     zoo.build_model("text-test").save_pretrained(tmp_path / "place")
     model.save_pretrained(tmp_path / "place", dtype="float16")
     again = zoo.load_reranker(tmp_path / "place", device="cpu")

@@ -75,7 +75,7 @@ def asked(pairs: list[tuple[str, str]], instruction: str) -> list[tuple[zoo.Item
     return [(zoo.Item(text=query, instruction=instruction), document) for query, document in pairs]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [SMALL, pytest.param(LARGE, marks=pytest.mark.slow), MXBAI])
 def test_by_name_as_the_authors_code(
     name: str, by_name: Callable[[str], zoo.Reranker], folders: dict[str, Path]
 ) -> None:
