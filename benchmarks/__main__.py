@@ -7,6 +7,7 @@ from pathlib import Path
 
 QUICK = ("startup", "pixels", "images", "texts", "mini")
 LONG = (
+    "backends",
     "examples",
     "page",
     "bulk",

@@ -43,6 +43,7 @@ def launch(
     browser: bool = False,
     block: bool = True,
     ignore: Sequence[str] = (),
+    backend: str = "torch",
     root: Path | str | None = None,
     allow_outside: bool = False,
 ) -> "gr.Blocks":
@@ -65,7 +66,7 @@ def launch(
             what suits the model.
         browser: opens the page in the user's browser.
         block: waits until Ctrl-C; False returns the running page (`.close()` ends it).
-        ignore: as in `load_model`. root, allow_outside: where the images of `vectors` are, if they were not made here; see
+        ignore, backend: as in `load_model`. root, allow_outside: where the images of `vectors` are, if they were not made here; see
             `zoo.vectors.lookup.Inputs`.
 
     Raises:
@@ -90,13 +91,13 @@ def launch(
     model_name = model_name or "zoo-mini"
     bound_socket(host, port or 0).close()  # an error before the model is loaded
     print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
-    model = load_model(model_name, ignore=ignore)
+    model = load_model(model_name, ignore=ignore, backend=backend)
     build = demo_of(model, page)
     local = is_loopback(host) and not share
     there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
     shown = {"samples": samples and vectors is None, "vectors": vectors, **there}
     options = {"heif": heif, **_shown(model, page or model.spec.demo, folders, queries, shown, downloads=local)}
-    options |= _beside(compare, ignore, folders, samples) if compare else {}
+    options |= _beside(compare, ignore, folders, samples, backend) if compare else {}
     roots = [Path.home(), Path.cwd(), *folders] if local else ()
     opened = build(model, local=local, roots=roots, **options)
     url = _started(opened, host, port, local, share=share, inbrowser=browser)
@@ -126,13 +127,13 @@ def _sides(
 
 
 def _beside(
-    names: Sequence[str | Path], ignore: Sequence[str], folders: Sequence[Path], samples: bool
+    names: Sequence[str | Path], ignore: Sequence[str], folders: Sequence[Path], samples: bool, backend: str
 ) -> dict[str, Any]:
     """The other models of a comparison, and the images embedded by each."""
     others, galleries = [], []
     for name in names:
         print(f"Loading {name} ...", file=sys.stderr, flush=True)
-        others.append(load_model(name, ignore=ignore))
+        others.append(load_model(name, ignore=ignore, backend=backend))
         if "image" in others[-1].spec.modalities:  # else the page says so
             galleries.append(gallery_of(others[-1], folders, samples=samples))
     return {"others": others, "galleries": galleries}

@@ -85,8 +85,10 @@ ROWS: dict[str, set[str]] = {
     },
     "models": {"embedder", "encoders", "heads", "outputs", "pooling", "registry", "sequences", "spec"},
     "serving": {"arguments", "embedder", "encoders", "errors", "inputs", "prompts", "similarity", "spec", "strangers"},
+    "backends": {"encoders", "errors", "files", "inputs"},
     "loading": {
         "arguments",
+        "backends",
         "errors",
         "formats",
         "hub",

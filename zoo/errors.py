@@ -88,6 +88,10 @@ class NoSuchBlockError(ZooError, ValueError):
     """An encoder does not give the states of a block: it has fewer, or gives only its last."""
 
 
+class BackendError(ZooError):
+    """A backend cannot compute a model, or gives other vectors than torch; the message says what and by how much."""
+
+
 class PromptError(ZooError, ValueError):
     """A prompt that the model does not have, or its name in the place of its text; the message lists the model's."""
 

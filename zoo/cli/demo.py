@@ -2,7 +2,7 @@
 
 import argparse
 
-from zoo.cli._shared import DEFAULT_MODEL, add_ignore, add_like, add_outside, existing, port, source
+from zoo.cli._shared import DEFAULT_MODEL, add_backend, add_ignore, add_like, add_outside, existing, port, source
 from zoo.errors import ZooError
 
 EXAMPLES = (
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_outside(parser)
     add_like(parser, "name")
     add_ignore(parser)
+    add_backend(parser)
     parser.add_argument(
         "--page", metavar="NAME", help="what is shown at first: search, compose or regions (point at a thing)"
     )
@@ -65,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise ZooError(f'the demo needs {error.name}: pip install "embedding-zoo[demo]"') from error
     if arguments.space is not None:
+        if arguments.model_backend != "torch":
+            raise ZooError("--backend is of a page on this machine, and --space writes one for the Hub; leave it out")
         return _space(arguments)
     launch(
         name,
@@ -79,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         page=arguments.page,
         browser=arguments.browser,
         ignore=arguments.ignore,
+        backend=arguments.model_backend,
         root=arguments.root,
         allow_outside=arguments.allow_outside,
     )

@@ -33,6 +33,7 @@ import time
 from zoo.cli._regions import add_rule_option
 from zoo.cli._shared import (
     above_zero,
+    add_backend,
     add_model_options,
     add_reading_options,
     add_task_option,
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a folder, a .txt file, a table, hf:ORG/NAME or pack:NAME")
     parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the vectors go")
     add_model_options(parser, more="or this column of the table; ")
+    add_backend(parser)
     parser.add_argument(
         "--column",
         action="append",
@@ -149,6 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
             update=arguments.update,
             force=arguments.force,
             device=arguments.device,
+            backend=arguments.model_backend,
             ignore=arguments.ignore,
             split=arguments.split,
             root=arguments.root,

@@ -12,6 +12,7 @@ from typing import Any
 from zoo.cli._regions import add_region_options, add_rule_option, check_regions, to_json
 from zoo.cli._regions import told as in_words
 from zoo.cli._shared import (
+    add_backend,
     add_model_options,
     add_task_option,
     add_vector_options,
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_region_options(parser, each=True)
     add_rule_option(parser)
     add_model_options(parser)
+    add_backend(parser)
     add_vector_options(parser)
     add_task_option(parser, "query")
     output = parser.add_mutually_exclusive_group()

@@ -47,6 +47,7 @@ from zoo.cli._data import (
     write_out,
 )
 from zoo.cli._shared import (
+    add_backend,
     add_device,
     add_like,
     add_pair_options,
@@ -55,6 +56,7 @@ from zoo.cli._shared import (
     print_json,
     print_table,
     refuse_pair_options,
+    say_backend,
     source,
     waiting,
 )
@@ -109,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_like(parser, "models")
     add_device(parser, "or this column of the pairs; ")
+    add_backend(parser)
     add_pair_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="fail if more rows of --pairs cannot be measured")
     parser.add_argument(
@@ -151,7 +154,8 @@ def run(arguments: argparse.Namespace) -> int:
     sides = read_all(arguments, arguments.pairs)
     tables = [one.pairs for one in sides]
     with waiting(f"loading {shown}"), settings_to_ignore(arguments.ignore, *tables) as settings:
-        model = load_model(name, device=arguments.device, ignore=settings)
+        model = load_model(name, device=arguments.device, ignore=settings, backend=arguments.model_backend)
+    say_backend(model, arguments.model_backend)
     shown, cache = _shown(shown), arguments.cache or default_cache()
     every, failed = [], 0
     for one, place in zip(sides, arguments.pairs, strict=True) if not arguments.mixed else ():

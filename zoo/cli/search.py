@@ -27,6 +27,7 @@ from zoo.cli._regions import add_region_options, check_regions, to_json, told
 from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
 from zoo.cli._shared import (
     add_against_option,
+    add_backend,
     add_model_options,
     add_outside,
     add_task_option,
@@ -110,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plain", action="store_true", help="rank several kinds together by their raw scores, not by calibrated ones"
     )
     add_model_options(parser, default=None)
+    add_backend(parser, "--model-backend")
     add_hybrid_options(parser)
     add_search_options(parser)
     parser.add_argument("--root", type=existing, metavar="DIR", help="where the images are, for --html and --rerank")

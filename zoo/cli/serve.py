@@ -12,7 +12,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli._rerank import NAMES, meant, of_reranker, open_reranker
-from zoo.cli._shared import DEFAULT_MODEL, add_against_option, add_device, add_like, open_model, port, positive
+from zoo.cli._shared import (
+    DEFAULT_MODEL,
+    add_against_option,
+    add_backend,
+    add_device,
+    add_like,
+    open_model,
+    port,
+    positive,
+)
 from zoo.errors import ZooError
 from zoo.inputs.heif import check_library
 
@@ -42,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reranker", metavar="NAME", help=f"serve this reranker beside an embedder: {NAMES}")
     add_like(parser)
     add_device(parser)
+    add_backend(parser)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--port", type=port, default=8000, help="0 takes any free one (default: 8000)")
     parser.add_argument(
@@ -100,6 +110,8 @@ def _check_models(arguments: argparse.Namespace, alone: bool) -> None:
         raise ZooError(f"{arguments.model} is a reranker; give an embedder, or leave --reranker out")
     if alone and arguments.against:
         raise ZooError(f"--against is of an embedder's texts, and {arguments.model} is a reranker; leave it out")
+    if alone and arguments.model_backend != "torch":
+        raise ZooError(f"--backend is of embedders, and {arguments.model} is a reranker; leave it out")
 
 
 def _opened(arguments: argparse.Namespace, alone: bool) -> "tuple[Any, Reranker | None]":

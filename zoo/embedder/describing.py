@@ -50,8 +50,18 @@ def described(model: "Embedder") -> str:
         "dim": f"{spec.dim}{per_token}" + (f" (also {', '.join(cuts)})" if cuts else ""),
         "device": f"{model.device}, {sum(one.numel() for one in weights):,} weights in {kinds}",
         "towers": "; ".join(towers),
+        **({"backend": by} if (by := backends(model)) else {}),
     }
     return "\n".join([f"{type(model).__name__} {spec.name}", *(f"  {what}: {told}" for what, told in lines.items())])
+
+
+def backends(model: "Embedder") -> str:
+    """Which towers a backend computes, and how far from torch; "" of none."""
+    return "; ".join(
+        f"{'+'.join(sorted(tower.encoder.modalities))}: {found.backend}, at most {found.difference:.1e} from torch"
+        for tower in model.towers
+        if (found := tower.compiled) is not None
+    )
 
 
 def names_of(model: "Embedder") -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder
+from zoo.encoders.program import Compiled
 from zoo.inputs.item import Tokens
 from zoo.similarity import finished
 from zoo.spec import Similarity
@@ -20,12 +21,14 @@ class Tower(nn.Module):
     Attributes:
         similarity: of the model that the tower is part of, which sets it; with "dot" vectors keep their norms.
         outputs: what else it gives of a text, by the names of `spec.outputs` (see `zoo.outputs`).
+        compiled: its encoder's forward pass in another runtime, None where torch computes it (see `zoo.backends`).
 
     Raises:
         ValueError: the pooler makes no sense after the encoder.
     """
 
     similarity: Similarity = "cosine"
+    compiled: Compiled | None = None
 
     def __init__(
         self, encoder: Encoder, pooler: nn.Module, head: nn.Module, outputs: Mapping[str, nn.Module] | None = None
@@ -47,7 +50,8 @@ class Tower(nn.Module):
         if layers:
             states = self.encoder.forward_layers(batch, layers)
             return torch.stack([self.embedded(tokens, norms) for tokens in states], 1)
-        return self.embedded(self.encoder(batch), norms)
+        tokens = None if self.compiled is None else self.compiled(self.encoder, batch)
+        return self.embedded(self.encoder(batch) if tokens is None else tokens, norms)
 
     def forward_outputs(self, batch: Batch, wanted: Sequence[str]) -> dict[str, Tensor]:
         """Several outputs of one pass, by name: "dense" `(batch, dim)` as `forward`, the others as `zoo.outputs` says."""

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.dense import LastStage
+from zoo.encoders.program import Batch, Program
 from zoo.errors import NoSuchBlockError, NotOfferedError, UnreadableTextError, UnsupportedModalityError
 from zoo.inputs.item import Item, Tokens
 from zoo.modalities import Modality
 from zoo.spec import ModelSpec
-
-Batch = dict[str, Tensor]
 
 
 class Cut(NamedTuple):
@@ -166,6 +165,10 @@ class Encoder(nn.Module):
     def last_stage(self) -> LastStage | str:
         """How it is divided for regions that are pooled densely; a string says why it is not."""
         return f"{type(self).__name__} gives no states of a whole image apart"
+
+    def program(self) -> Program | str:
+        """Its forward pass as one function of tensors, for other runtimes; a string says why it is none."""
+        return f"the forward pass of {type(self).__name__} is no single function of tensors"
 
     def config(self) -> dict[str, Any]:
         """JSON-able constructor arguments; with the saved assets they rebuild the encoder."""

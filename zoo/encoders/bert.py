@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.encoders.base import Batch
-from zoo.encoders.text import TransformersText
+from zoo.encoders.program import Program
+from zoo.encoders.text import TransformersText, padded_texts
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_limit, load_tokenizer
 from zoo.inputs.item import Tokens
 
@@ -63,7 +64,12 @@ class BertText(TransformersText):
             self.tokenize = load_tokenizer(tokenizer or assets, max_tokens)
 
     def forward(self, batch: Batch) -> Tokens:
+        if torch.jit.is_tracing():  # lengths of texts are not of a program's shape
+            return Tokens(self.backbone.padded(batch["ids"], batch["mask"]), batch["mask"])
         return Tokens(self.backbone(batch["ids"], batch["mask"])[-1], batch["mask"])
+
+    def program(self) -> Program | str:
+        return padded_texts()
 
     def forward_layers(self, batch: Batch, layers: Sequence[int]) -> list[Tokens]:
         self._check_blocks(layers)
@@ -104,11 +110,8 @@ class Bert(nn.Module):
         order = mask.sum(1).argsort(stable=True)  # texts of one length share a call of the attention
         ids, mask = ids[order], mask[order]
         # `(N,)` the place of each token in its own text: 0, 1, 2, ...
-        parts, places = self.embeddings, (mask.cumsum(1) - 1)[mask]
-        states = (
-            parts.word_embeddings(ids[mask]) + parts.position_embeddings(places) + parts.token_type_embeddings.weight[0]
-        )
-        states = parts.LayerNorm(states)
+        places = (mask.cumsum(1) - 1)[mask]
+        states = self._embedded(ids[mask], places)
         # [(length, texts of it), ...]; the lengths of all runs times their texts add up to N.
         runs = [(length, len(list(same))) for length, same in groupby(mask.sum(1).tolist()) if length]
         back, out = order.argsort(), []
@@ -119,6 +122,20 @@ class Bert(nn.Module):
             padded[mask] = states
             out.append(padded[back])
         return out
+
+    def padded(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The last block's states `(B, T, width)` without packing, as one program of tensors has it; anything where nothing is."""
+        states = self._embedded(ids, torch.arange(ids.shape[1], device=ids.device)[None])
+        seen = mask[:, None, None, :]  # (B, 1, 1, T): no token sees what is not there
+        for block in self.encoder.layer:
+            states = block.after(states, block.attended(block.projected(states), seen))
+        return states
+
+    def _embedded(self, ids: Tensor, places: Tensor) -> Tensor:
+        parts = self.embeddings
+        return parts.LayerNorm(
+            parts.word_embeddings(ids) + parts.position_embeddings(places) + parts.token_type_embeddings.weight[0]
+        )
 
 
 class _Block(nn.Module):
@@ -134,17 +151,30 @@ class _Block(nn.Module):
     def forward(self, states: Tensor, runs: list[tuple[int, int]]) -> Tensor:
         """States `(N, width)` of all texts one after the other; runs: (length, how many of it) in their order."""
         seen, start = [], 0
-        projected = [self.attention.self[name](states) for name in ("query", "key", "value")]
+        projected = self.projected(states)
         for length, count in runs:
             stop = start + length * count
-            # (texts, length, heads, width / heads) to (texts, heads, length, width / heads). No
-            # mask: nothing is padded.
-            own = (x[start:stop].view(count, length, self.heads, -1).transpose(1, 2) for x in projected)
-            seen.append(F.scaled_dot_product_attention(*own).transpose(1, 2).reshape(stop - start, -1))
+            # No mask: nothing is padded.
+            own = [x[start:stop].view(count, length, -1) for x in projected]
+            seen.append(self.attended(own, None).reshape(stop - start, -1))
             start = stop
+        return self.after(states, torch.cat(seen))
+
+    def projected(self, states: Tensor) -> list[Tensor]:
+        """Queries, keys and values, each of the shape of the states."""
+        return [self.attention.self[name](states) for name in ("query", "key", "value")]
+
+    def attended(self, projected: list[Tensor], mask: Tensor | None) -> Tensor:
+        """What queries, keys and values `(B, T, width)` make of each other, of the same shape."""
+        # (B, T, heads, width / heads) to (B, heads, T, width / heads).
+        own = (x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in projected)
+        return F.scaled_dot_product_attention(*own, attn_mask=mask).transpose(1, 2).flatten(2)
+
+    def after(self, states: Tensor, seen: Tensor) -> Tensor:
+        """The block's states, of those before it and what its attention has seen."""
         # Post-norm, as in the paper: LayerNorm(x + f(x)), where later transformers have x + f(LayerNorm(x)).
         out = self.attention.output
-        states = out["LayerNorm"](states + out["dense"](torch.cat(seen)))
+        states = out["LayerNorm"](states + out["dense"](seen))
         return self.output["LayerNorm"](states + self.output["dense"](F.gelu(self.intermediate["dense"](states))))
 
 

@@ -42,11 +42,12 @@ def _key(backbone: nn.Module) -> tuple[tuple[int, ...], Tensor]:
     `weight.data` is counted nowhere.
     """
     tensors = [tensor for tensor in (*backbone.parameters(), *backbone.buffers()) if tensor.is_floating_point()]
-    marks = tuple(number for tensor in tensors for number in (id(tensor), tensor.data_ptr(), _version(tensor)))
+    marks = tuple(number for tensor in tensors for number in (id(tensor), tensor.data_ptr(), version_of(tensor)))
     return marks, torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors]))
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was written into; 0 of those of inference mode, which do not count."""
     return 0 if tensor.is_inference() else tensor._version
 
 

@@ -13,6 +13,7 @@ from zoo.encoders.config_checks import Refuse, check_timm, refuse_setting
 from zoo.encoders.dense import LastStage, timm_stage
 from zoo.encoders.folding import Folding
 from zoo.encoders.image_transform import INTERPOLATIONS, Normalize, PixelTransform, as_transform
+from zoo.encoders.program import Program
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.inputs.item import Item, Tokens
 
@@ -70,7 +71,8 @@ class TimmImage(Encoder):
         if self._convolutional and pixels.device.type == "cpu":
             # Convolutions are half as fast again so.
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-            if not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()):
+            followed = torch.compiler.is_compiling() or torch.jit.is_tracing()
+            if not (self.training or torch.is_grad_enabled() or followed):
                 backbone = self._folding.of(backbone, pixels)
         return backbone.forward_features(pixels)
 
@@ -86,7 +88,10 @@ class TimmImage(Encoder):
         if states.ndim == 4:  # convolutional: (B, W, H, W') or channels last (B, H, W', W)
             channels_last = states.shape[-1] == self.width and states.shape[1] != self.width
             states = states.flatten(1, 2) if channels_last else states.flatten(2).transpose(1, 2)
-        return Tokens(states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
+        return _all_tokens(states)
+
+    def program(self) -> Program | str:
+        return Program({"pixels": ("batch",)}, _all_tokens)
 
     def config(self) -> dict[str, Any]:
         return {
@@ -98,6 +103,10 @@ class TimmImage(Encoder):
 
     def preprocessing(self) -> dict[str, Any]:
         return self.transform.to_dict()
+
+
+def _all_tokens(states: Tensor, batch: Batch | None = None) -> Tokens:
+    return Tokens(states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
 
 def timm_image(

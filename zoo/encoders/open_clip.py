@@ -14,6 +14,7 @@ from zoo.encoders.config_checks import check_open_clip, check_open_clip_name, ch
 from zoo.encoders.dense import LastStage, open_clip_stage
 from zoo.encoders.image_transform import Normalize, PixelTransform, as_transform
 from zoo.encoders.places import check_tokenizer_files
+from zoo.encoders.program import Program
 from zoo.encoders.rust import Core, naming, panicked
 from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.tokenizing import check_text, held
@@ -60,6 +61,9 @@ class OpenClipImage(Encoder):
 
     def forward(self, batch: Batch) -> Tokens:
         return one_token(_vector(self.tower(self.normalize(batch["pixels"]))))
+
+    def program(self) -> Program | str:
+        return Program({"pixels": ("batch",)})
 
     def last_stage(self) -> LastStage | str:
         return open_clip_stage(self.tower)
@@ -164,6 +168,9 @@ class OpenClipText(Encoder):
 
     def forward(self, batch: Batch) -> Tokens:
         return one_token(_vector(self.tower(batch["ids"])))
+
+    def program(self) -> Program | str:
+        return Program({"ids": ("batch",)})
 
     def config(self) -> dict[str, Any]:
         return {"model_cfg": self.model_cfg}

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.config_checks import check_transformers, positions_of
+from zoo.encoders.program import Program
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
 from zoo.errors import NoSuchBlockError, TooManyTokensError
 from zoo.inputs.item import Item, Tokens
@@ -134,11 +135,16 @@ class TransformersText(Encoder):
         ids, mask = batch["ids"], batch["mask"]
         # On a GPU one padded call beats many small ones; on a CPU every padded token costs its full time.
         types = {"token_type_ids": batch["types"]} if "types" in batch else {}
-        if self._packs and ids.device.type == "cpu" and not bool(mask.all()):
+        # What is traced for another runtime has one shape, whatever the lengths of the texts.
+        packs = self._packs and ids.device.type == "cpu" and not torch.jit.is_tracing()
+        if packs and not bool(mask.all()):
             states = self._packed(ids, mask, types)
         else:
             states = self.backbone(input_ids=ids, attention_mask=mask.long(), **types).last_hidden_state
         return Tokens(states, batch.get("pooled", mask), mask)
+
+    def program(self) -> Program | str:
+        return padded_texts()
 
     def forward_layers(self, batch: Batch, layers: Sequence[int]) -> list[Tokens]:
         """Also for pre-norm backbones block n is what a model cut to n blocks gives, its final norm included."""
@@ -221,6 +227,15 @@ class TransformersText(Encoder):
 
     def save_assets(self, folder: Path) -> None:
         self.tokenize.save(folder)
+
+
+def padded_texts() -> Program:
+    """Of a text backbone: states of ids and mask `(B, T)`; "pooled" says which tokens are."""
+    return Program(
+        {"ids": ("batch", "tokens"), "mask": ("batch", "tokens")},
+        lambda states, batch: Tokens(states, batch.get("pooled", batch["mask"]), batch["mask"]),
+        frozenset({"pooled"}),
+    )
 
 
 class Prompted(str):

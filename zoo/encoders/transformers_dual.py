@@ -15,6 +15,7 @@ from zoo.encoders.base import Batch, Cut, Encoder, one_token
 from zoo.encoders.config_checks import check_transformers
 from zoo.encoders.dense import LastStage, hf_clip_stage, hf_siglip_stage, hf_tips_stage
 from zoo.encoders.image_transform import Normalize, PixelTransform, as_transform
+from zoo.encoders.program import Program
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, load_tokenizer, pad
 from zoo.inputs.item import Item, Tokens
 
@@ -110,6 +111,9 @@ class HfImage(Encoder):
     def forward(self, batch: Batch) -> Tokens:
         out = self.tower(pixel_values=self.normalize(batch["pixels"]))
         return one_token(out.image_embeds if DUALS[self.model_type].projects else out.pooler_output)
+
+    def program(self) -> Program | str:
+        return Program({"pixels": ("batch",)})
 
     def last_stage(self) -> LastStage:
         return DUALS[self.model_type].stage(self.tower)
@@ -243,6 +247,11 @@ class HfText(Encoder):
             return one_token(self.tower(input_ids=batch["ids"]).pooler_output)
         out = self.tower(input_ids=batch["ids"], attention_mask=batch["mask"].long())
         return one_token(out.text_embeds if DUALS[self.model_type].projects else out.pooler_output)
+
+    def program(self) -> Program | str:
+        if DUALS[self.model_type].fills:  # every text has the longest's length, and filler is read as any token
+            return Program({"ids": ("batch",)}, also=frozenset({"mask"}))
+        return Program({"ids": ("batch", "tokens"), "mask": ("batch", "tokens")})
 
     def config(self) -> dict[str, Any]:
         facts = {

@@ -1,0 +1,1 @@
+"""Backends other than torch."""
