@@ -92,6 +92,8 @@ def test_documents_of_every_kind_are_ranked_and_bad_ones_told(run: Run, judge: z
     assert status == 0
     assert len(out.splitlines()) == 5
     assert out.splitlines()[2].startswith("1  ")
+    ranks = [one["rank"] for one in json.loads(run(*arguments, "-k", 3, "--json")[1])["results"]]
+    assert ranks == [1, 2, 3, None, None]
     assert "not scored: " in err
     assert "broken.jpg" in err
 
@@ -323,7 +325,8 @@ def test_a_cross_encoder_goes_wherever_a_reranker_does(run: Run, place: Path) ->
     assert len(unread) == 5
     assert sum("reads text, not image" in why for why in unread) >= 4
     status, _, err = run("rerank", "cross", "a", "--text", "b", "--instruction", "Find it.", "--device", "cpu")
-    assert status == 1
+    assert status == 2
+    assert "the query cannot be read: " in err
     assert "follows no instruction" in err
 
     options = ["--rerank", "cross", "--rerank-top", 4, "--k", 4, "--device", "cpu", "--json"]

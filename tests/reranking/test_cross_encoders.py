@@ -18,6 +18,7 @@ from tests.hub import LoopbackHub
 from tests.reference.cross_encoders import CASES, FEW, PAIRS, by_sentence_transformers, reference, write
 from zoo.errors import (
     MissingWeightsError,
+    NonFiniteEmbeddingError,
     NotSavedError,
     UnknownModelError,
     UnreadSettingError,
@@ -141,6 +142,15 @@ def test_reranks_and_says_what_it_does_not_read(folder: Folder) -> None:
         model.rerank(zoo.Item(text="a", instruction="Find it."), ["b"])
 
 
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_an_error(lost: float) -> None:
+    model = zoo.build_reranker("ms-marco-test")
+    with torch.no_grad():
+        model.head.out.bias.fill_(lost)
+    with pytest.raises(NonFiniteEmbeddingError, match="item 0: the model gave a score that is no number"):
+        model.score("a", ["b"])
+
+
 def test_saved_in_half_precision_and_over_an_embedder(folder: Folder, tmp_path: Path) -> None:
     model = zoo.load_reranker(folder("gte-reranker-modernbert-base"), device="cpu")
     zoo.build_model("text-test").save_pretrained(tmp_path / "place")
@@ -243,6 +253,11 @@ def test_each_kind_is_refused_where_the_other_is_wanted(folder: Folder, tmp_path
         zoo.load_model(saved)
     with pytest.raises(UnknownModelError, match="not asked like"):
         zoo.load_reranker(saved, like="u-marvel-reranker")
+    for opened in (zoo.load_model, zoo.build_model, zoo.get_spec):
+        with pytest.raises(
+            UnknownModelError, match=r"bge-reranker-v2-m3 is a reranker, .*: zoo\.load_reranker opens it"
+        ):
+            opened("bge-reranker-v2-m3")
     embedder = zoo.build_model("text-test").save_pretrained(tmp_path / "embedder")
     with pytest.raises(UnrecognisedCheckpointError, match="load_model opens it"):
         zoo.load_reranker(embedder)

@@ -190,5 +190,12 @@ def test_what_is_no_reranker_is_said(written: dict, tmp_path: Path) -> None:
     save_file(tensors, embedder / "model.safetensors", {"format": "pt"})
     with pytest.raises(MissingWeightsError, match="no projection to the vocabulary"):
         load_reranker(embedder)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    with pytest.raises(UnrecognisedCheckpointError, match=r"has no config\.json"):
+        load_reranker(adapter)
+    (adapter / "adapter_config.json").write_text("{}")
+    with pytest.raises(UnrecognisedCheckpointError, match=r"an adapter without its base, .*: merge it"):
+        load_reranker(adapter)
     with pytest.raises(UnrecognisedCheckpointError, match="no reranker"):
         load_reranker(zoo.build_model("clip-test").save_pretrained(tmp_path / "clip"))

@@ -100,7 +100,7 @@ def test_text_embeddings_inference(served, reranker):
     whole = {"query": QUERY, "texts": ["a", "word " * 2000], "truncate": False}
     refused = ask(served, whole, "/rerank")
     assert (refused.status, refused.json()["error"]["code"]) == (400, "text-too-long")
-    assert refused.json()["error"]["param"] == "documents[1]"
+    assert refused.json()["error"]["param"] == "texts[1]"
     assert ask(served, whole | {"truncate": True}, "/rerank").status == 200
 
 
@@ -115,7 +115,7 @@ def test_a_cross_encoder_gives_scores_from_0_to_1_whatever_it_was_trained_to_giv
         body = {"query": QUERY, "texts": DOCUMENTS, "raw_scores": True, "truncate": False}
         same(ranks(ask(served, body, "/rerank"), "score"), logits)
         refused = ask(served, {**body, "texts": ["a", "word " * 2000]}, "/rerank").json()["error"]
-        assert (refused["code"], refused["param"]) == ("text-too-long", "documents[1]")
+        assert (refused["code"], refused["param"]) == ("text-too-long", "texts[1]")
         told = ask(served, {"query": {"text": "a", "instruction": "Find."}, "documents": ["b"]}).json()["error"]
         assert told["param"] == "query"
         assert "instruction" in told["message"]

@@ -1,7 +1,7 @@
 """Rank documents with a reranker, which reads each with the query.
 
-A document is an image or video file, or a --text; every image of a folder, every line of a .txt file, every row of a table. The
-score is the probability that the document answers the query, 0 to 1. What cannot be read is reported, and does not stop the rest.
+A document is an image or video file, or a --text; every image of a folder, every line of a .txt file, every row of a table. `zoo
+show NAME` says what its scores are: probabilities from 0 to 1, or logits. What cannot be read is reported, and does not stop the rest.
 
 With --data the queries come from a table too, each with its documents: rows with the same query are ranked together. The columns
 are inferred from their names, as in training (query, positive, negative_1, query_image, …), or named by --query-column and
@@ -48,6 +48,7 @@ EXAMPLES = (
     'zoo rerank "./my-checkpoint like u-marvel-reranker" "a red bicycle" photos/',
 )
 MIXED = True  # documents may follow an option
+TOP = 10
 
 
 @dataclass
@@ -73,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="a document; repeat")
     parser.add_argument("--image", type=existing, metavar="FILE", help="an image that belongs to the query")
     parser.add_argument("--instruction", metavar="TEXT", help="instruction to the reranker: what to look for")
-    parser.add_argument("-k", "--k", type=positive, default=10, metavar="N", help="the best of a query (default: 10)")
+    parser.add_argument(
+        "-k", "--k", type=positive, metavar="N", help="the best of a query (default: 10, with --json all)"
+    )
     add_like(parser, "name")
     add_device(parser, "or this column of a table; ")
     parser.add_argument(
@@ -85,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--document-column", metavar="C", help="the column of --data that holds a document of it")
     data.add_argument("--split", metavar="S", help="of --data with several splits (default: train)")
     add_pair_options(data)
-    parser.add_argument("--json", action="store_true", help="all documents with their scores, for machines")
+    parser.add_argument("--json", action="store_true", help="for machines, what cannot be read included")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -100,11 +103,13 @@ def run(arguments: argparse.Namespace) -> int:
     with settings_to_ignore(arguments.ignore, *tables) as settings:
         reranker = open_reranker(arguments.name, arguments.device, settings)
     ranked = _score(reranker, rankings, arguments.batch_size)
+    if not any(ranked):
+        _check_query(reranker, rankings[0].query)
     if arguments.json:
-        many = [_json(ranking, hits) for ranking, hits in zip(rankings, ranked, strict=True)]
+        many = [_json(ranking, hits[: arguments.k]) for ranking, hits in zip(rankings, ranked, strict=True)]
         print_json(many if arguments.data else many[0])
     else:
-        _print(rankings, ranked, arguments.k, bool(arguments.data))
+        _print(rankings, ranked, arguments.k or TOP, bool(arguments.data))
         tell_unread([one for ranking in rankings for one in ranking.bad])
     return 0 if any(ranked) else 1
 
@@ -205,6 +210,14 @@ def _score(reranker: "Reranker", rankings: list[Ranking], batch_size: int | None
             hits.append((score, place)) if error is None else ranking.bad.append((place, error))
         ranked.append(sorted(hits, key=lambda hit: -hit[0]))
     return ranked
+
+
+def _check_query(reranker: "Reranker", query: "Item") -> None:
+    """Raises ZooError where the query is what cannot be read, for which no document is to blame."""
+    try:
+        reranker.prepare(query, "a document")
+    except InputError as error:
+        raise ZooError(f"the query cannot be read: {error}") from error
 
 
 def _json(ranking: Ranking, hits: list[tuple[float, str]]) -> dict[str, Any]:

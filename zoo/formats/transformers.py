@@ -229,7 +229,8 @@ def from_pretrained(
     except Exception as error:
         # transformers wraps damaged files, wrong shapes and unknown settings in many types.
         reason = " ".join(str(error).split())[:300]
-        raise MissingWeightsError(f"the weights in {folder} cannot be loaded: {reason}") from error
+        remedy = "; take a whole copy of it" if isinstance(error, FileNotFoundError) else ""  # a shard of the index
+        raise MissingWeightsError(f"the weights in {folder} cannot be loaded: {reason}{remedy}") from error
     left_out = [k for k in report["missing_keys"] if k in copies and copies[k] not in report["missing_keys"]]
     state = model.state_dict() if left_out else {}
     for name in left_out:

@@ -263,7 +263,8 @@ def check_backbone(config: dict[str, Any], like: ModelSpec | None, where: str) -
             f"one whose backbone is {known_types()[kind]}" if kind in known_types() else "one of the same backbone"
         )
         raise UnrecognisedCheckpointError(
-            f"{where} is a vision-language model, and its files do not say how it makes vectors (prompt, positions, pooling). "
+            f"{where} is {'a vision-language model' if config else 'an adapter'}, and its files do not say how it makes vectors "
+            "(prompt, positions, pooling). "
             f'Say which registered model it is like, {backbone} (`zoo show` says it): load_model(..., like="gme-qwen2vl-2b")'
         )
     if not config:

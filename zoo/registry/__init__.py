@@ -8,7 +8,7 @@ from zoo.errors import UnknownModelError, UnrecognisedCheckpointError
 from zoo.modalities import MODALITIES, Modality
 from zoo.registry.absent import why_absent
 from zoo.registry.names import TEST as TEST
-from zoo.registry.names import Names
+from zoo.registry.names import Names, is_of_kind
 from zoo.sequences import check_marked, pooling_of
 from zoo.spec import ModelSpec, check_names
 
@@ -88,6 +88,8 @@ def get_spec(name: str) -> ModelSpec:
         )
     if why := why_absent(name):
         raise UnknownModelError(f"no model is called {name!r}: {why}")
+    if is_of_kind(name, "rerankers"):
+        raise UnknownModelError(f"{name} is a reranker, which gives scores and no vectors: zoo.load_reranker opens it")
     near = MODELS.nearest(name)
     hint = f"nearest: {', '.join(near)}" if near else "list_models() gives all names"
     raise UnknownModelError(f"no model is called {name!r}; {hint}. Any other: {', '.join(p + '…' for p in PREFIXES)}")

@@ -9,6 +9,7 @@ from zoo.registry.plugins import discover, ours_first
 from zoo.spec import NAME
 
 TEST = "-test"  # names of what has random weights, which tests are made with, end so
+_KINDS: "dict[str, Names[Any]]" = {}
 
 
 class Spec(Protocol):
@@ -36,6 +37,7 @@ class Names(Generic[S]):
     def __init__(self, spec: type[S], kind: str, what: str) -> None:
         self.spec, self.kind, self.what = spec, kind, what
         self._found: dict[str, tuple[S, Builder[S]]] = {}
+        _KINDS.setdefault(kind, self)
 
     def register(self, **facts: Any) -> Callable[[Builder[S]], Builder[S]]:
         """Registers the decorated builder; as in timm, the function's name is the name: `clip_test` → "clip-test".
@@ -108,3 +110,9 @@ class Names(Generic[S]):
     def published_as(self, repo: str) -> S | None:
         """The facts of the first that is published as this repository of the Hub; None without one."""
         return next((spec for spec in self if spec.hub_id == repo), None)
+
+
+def is_of_kind(name: str, kind: str) -> bool:
+    """Whether a name is registered among another kind of things, so that who asks in the wrong place is told so."""
+    discover(kind, f"zoo.{kind}")
+    return kind in _KINDS and name in _KINDS[kind]

@@ -26,7 +26,7 @@ from zoo.formats.layout import Opening, open_with
 from zoo.formats.settings import Ignore, read
 from zoo.formats.tokenizer import check_tokenizer
 from zoo.formats.transformers import folder_config, from_pretrained
-from zoo.formats.vlm import VisionLanguage
+from zoo.formats.vlm import ADAPTER, VisionLanguage
 from zoo.loading import best_device
 from zoo.registry import LIKE, is_registered
 from zoo.reranking import folders, registry
@@ -148,6 +148,7 @@ def _of_repository(repo: str, revision: str | None, known: RerankerSpec | None, 
 
 def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str, local: bool) -> Reranker:
     """What a folder holds: a reranker that the zoo saved, a cross-encoder, or the checkpoint of a model that is asked."""
+    _check_config(folder)
     config = read_object(folder / "config.json")
     if is_cross_encoder(config, settings_of(folder)):
         if known is not None and known.judge is not None:
@@ -182,6 +183,18 @@ def _of_folder(folder: Path, known: RerankerSpec | None, how: _How, *, name: str
         name, modalities, "other: of the checkpoint", spec.max_tokens, judge, params=params, activation=activation
     )
     return Judge(encoder, rows[0] - rows[1], own)
+
+
+def _check_config(folder: Path) -> None:
+    """Raises UnrecognisedCheckpointError where a folder has no configuration of a model, an adapter's alone for example."""
+    if (folder / "config.json").is_file():
+        return
+    if (folder / ADAPTER).is_file():
+        raise UnrecognisedCheckpointError(
+            f"{folder} is an adapter without its base, and the zoo opens whole rerankers: merge it into its base (peft's "
+            "merge_and_unload), save that, and open the result"
+        )
+    raise UnrecognisedCheckpointError(f"{folder} has no config.json, so it is no folder of a reranker")
 
 
 def _reader_of_texts(folder: Path, config: dict[str, Any], spec: RerankerSpec, how: _How) -> "SequenceEncoder":

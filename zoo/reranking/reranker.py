@@ -1,5 +1,6 @@
 """Reranker: a model that reads a query and a document together and gives one score; what is asked how is in `judge`."""
 
+import math
 import os
 import warnings
 from collections import deque
@@ -24,6 +25,7 @@ from zoo.reranking.spec import RerankerSpec
 
 # Pairs that are read before they are scored, two times over: of thousands the images would not all fit.
 _WINDOW, _TEXTS = 64, 1024
+_NOT_FINITE = "the model gave a score that is no number (NaN or infinity); load it in float32"
 
 
 class Scored(NamedTuple):
@@ -167,7 +169,7 @@ class Reranker(nn.Module):
         for batch in batches(reads, self.encoder, batch_size):
             scores = self.activate(self.logits(self.collate([read for _, read in batch]))).tolist()
             for (index, _), score in zip(batch, scores, strict=True):
-                lost = None if score == score else NonFiniteEmbeddingError("the model gave NaN; load it in float32")
+                lost = None if math.isfinite(score) else NonFiniteEmbeddingError(_NOT_FINITE)
                 found[index] = Scored(index, None if lost else score, lost)
         return [found[index] for index, *_ in window]
 

@@ -53,7 +53,7 @@ class Rerank:
         except InputError as error:
             if not error.index:
                 raise _of_query(error) from None
-            raise error.at(error.index - 1) from None
+            raise _of_document(error.at(error.index - 1), asked) from None
 
     async def _scored(
         self, service: Service, request: Request, query: Item, documents: list[Item], asked: RerankRequest
@@ -66,7 +66,7 @@ class Rerank:
             # Every pair has the query: where that is what cannot be read, no document is to blame.
             if (of_query := await asyncio.to_thread(self._why_unread, service, query)) is not None:
                 raise _of_query(of_query) from None
-            raise error
+            raise _of_document(error, asked) from None
 
     def _why_unread(self, service: Service, query: Item) -> InputError | None:
         assert self.served.batcher is not None
@@ -97,6 +97,13 @@ class Rerank:
 def place(index: int | None) -> str:
     """How an error names a document."""
     return "documents" if index is None else f"documents[{index}]"
+
+
+def _of_document(error: InputError, asked: RerankRequest) -> RequestError:
+    """By the name that its field has in the request."""
+    field = "texts" if asked.shape == "tei" else "documents"
+    at = "" if error.index is None else f"[{error.index}]"
+    return RequestError(400, error.code, str(error), param=f"{field}{at}")
 
 
 def _of_query(error: InputError) -> RequestError:
