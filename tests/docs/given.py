@@ -79,6 +79,7 @@ shutil.copy("photos/harbour.jpg", "photos/harbour-again.jpg")  # zoo dedupe ends
 # Large models of the Hub → the tiny one of the family, which runs the same code with random weights.
 STAND_INS = {
     "qwen3vl-reranker-2b": "qwen3vl-reranker-test",
+    "ms-marco-minilm-l6-v2": "ms-marco-test",
     "embeddinggemma-2": "embeddinggemma-test",
     "fgclip2-vit-b16": "fgclip2-test",
     "clap-htsat-unfused": "clap-test",
@@ -159,6 +160,9 @@ def _media(folder: Path, home: Path) -> None:
     _copy(recordings, home / "Stuff" / "2024")
     _copy(sorted((folder / "photos").glob("a*.jpg")), home / "Stuff" / "2024")
     (home / "Stuff" / "notes.txt").write_text("a dog barks at the postman", "utf-8")
+    lines = ["error E1234: the lid is open", "hold the button for five seconds to reset it", "the cable is two metres long"]
+    for name in ("notes.txt", "manual.txt"):
+        (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
     shutil.copy(PROJECT / "demos" / "audio" / "dog.mp3", folder)
 
 
