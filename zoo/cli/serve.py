@@ -1,6 +1,7 @@
-"""Serve a model over HTTP: an embedder with OpenAI's embeddings API, a reranker with Cohere's, Jina's and TEI's.
+"""Serve a model over HTTP: embeddings or reranking, for usual clients.
 
-Any client of these works: point its base URL at the printed address. Texts, and images and PDFs as data URLs
+Clients of OpenAI's embeddings API work, and those of Cohere's, Jina's and TEI's rerankers: point their
+base URL at the printed address. Texts, and images and PDFs as data URLs
 or uploads, are accepted. With --reranker one server has both: /v1/embeddings, and /v1/rerank (Cohere, Jina), /v2/rerank (Cohere) and
 /rerank (TEI). GET /v1/models says what the models read, /health asks each something to make sure that it works, /metrics is for
 Prometheus.

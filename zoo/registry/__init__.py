@@ -92,6 +92,8 @@ def get_spec(name: str) -> ModelSpec:
         raise UnknownModelError(f"{name} is a reranker, which gives scores and no vectors: zoo.load_reranker opens it")
     near = MODELS.nearest(name)
     hint = f"nearest: {', '.join(near)}" if near else "list_models() gives all names"
+    if "rerank" in name.lower() or name.startswith("ms-marco"):
+        hint = f"rerankers, which give scores and no vectors, are opened by zoo.load_reranker; {hint}"
     raise UnknownModelError(f"no model is called {name!r}; {hint}. Any other: {', '.join(p + '…' for p in PREFIXES)}")
 
 
