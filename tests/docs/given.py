@@ -160,7 +160,11 @@ def _media(folder: Path, home: Path) -> None:
     _copy(recordings, home / "Stuff" / "2024")
     _copy(sorted((folder / "photos").glob("a*.jpg")), home / "Stuff" / "2024")
     (home / "Stuff" / "notes.txt").write_text("a dog barks at the postman", "utf-8")
-    lines = ["error E1234: the lid is open", "hold the button for five seconds to reset it", "the cable is two metres long"]
+    lines = [
+        "error E1234: the lid is open",
+        "hold the button for five seconds to reset it",
+        "the cable is two metres long",
+    ]
     for name in ("notes.txt", "manual.txt"):
         (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
     shutil.copy(PROJECT / "demos" / "audio" / "dog.mp3", folder)
