@@ -59,6 +59,12 @@ def test_json_has_both_ranks_and_the_table_shows_them(run, made):
     assert "bm25" in out.splitlines()[0]
 
 
+def test_a_page_says_the_ranks_by_which_it_is_ordered(run, made):
+    status, _, err = run("texts", "error E1234", "--hybrid", "--k", 1, "--html", "found.html", "--device", "cpu")
+    assert status == 0, err
+    assert ", bm25 rank 1</b>" in (made / "found.html").read_text()
+
+
 def test_it_combines_with_filters_kinds_rerankers_and_pipes(run):
     found = json.loads(run("texts", "motor", "--hybrid", "--where", "text LIKE '%error%'", "--json")[1])
     assert [one["ranks"] for one in found] == [{"dense": 1, "bm25": 1}]

@@ -16,6 +16,7 @@ from zoo.errors import ArgumentError, IndexStateError
 from zoo.index import HybridIndex, SearchHit, reciprocal_rank_fusion
 from zoo.index import bm25 as module
 from zoo.index.bm25 import K1, B, terms
+from zoo.index.text_rows import keep
 from zoo.similarity import lexical
 
 TEXTS = [
@@ -170,6 +171,22 @@ def test_changes_are_seen_and_what_is_kept_is_not_built_again(index, monkeypatch
     (folder / "ids.arrow").write_bytes(b"cut off")
     assert words(HybridIndex(index), "cat") == ["new"], "a damaged one is built again"
     assert (folder / "ids.arrow").stat().st_size > 100
+
+
+def test_what_another_process_has_kept_meanwhile_stays(tmp_path):
+    folder = tmp_path / "bm25-1"
+
+    def save(draft):
+        (draft / "a").write_text("mine")
+        if not folder.exists():
+            folder.mkdir()
+            (folder / "a").write_text("theirs")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keep(folder, pa.array(["x"]), save, "bm25-")
+    assert (folder / "a").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["bm25-1"]
 
 
 def test_where_nothing_can_be_written_it_lives_for_the_process(index, monkeypatch):

@@ -143,7 +143,8 @@ def _figure(rank: int, match: "SearchHit", manifest: dict[str, Any], inputs: "In
         ]
     )
     again = getattr(match, "rerank", None)  # of a reranker, where one has read it
-    scores = f"{match.score:.3f}" + ("" if again is None else f", rerank {again:.3f}")
+    ranks = "".join(f", {name} rank {rank}" for name, rank in getattr(match, "ranks", {}).items())  # of a hybrid search
+    scores = f"{match.score:.3f}{ranks}" + ("" if again is None else f", rerank {again:.3f}")
     scores += "" if getattr(match, "fits", None) is not False else ", less than what fits"
     caption = f"<b>{rank}. {scores}</b> {html.escape(match.reference)}<br><small>{rest}</small>"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"

@@ -84,6 +84,8 @@ def keep(folder: Path, rows: "pa.Array", save: Callable[[Path], Any], older: str
             with pa.ipc.new_file(str(draft / IDS), pa.schema([("id", pa.string())])) as writer:
                 writer.write_table(pa.table({"id": rows.cast(pa.string())}))
     except OSError as error:
+        if folder.is_dir():
+            return  # another process has made the same meanwhile
         told = f"{folder} cannot be written ({error.strerror or error}); what is looked for in texts is made for this process alone"
         warnings.warn(told, stacklevel=6)
         return
