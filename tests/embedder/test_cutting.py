@@ -73,6 +73,14 @@ def test_it_is_counted_or_refused_of_others(name: str) -> None:
         assert "more tokens than it reads" in str(caught.value)
 
 
+def test_several_outputs_of_one_pass_say_it_too() -> None:
+    model, long = zoo.build_model("bge-m3-test"), "a cat " * 9000
+    with pytest.warns(UserWarning, match="are lost at its end"):
+        model.encode_outputs(long)
+    with pytest.raises(TextTooLongError, match="are lost; split it"):
+        model.encode_sparse(["a", long], truncation="error")
+
+
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of texts that the zoo embeds to see whether all was saved

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo.arguments import checked, flag, one_of, optional, texts, whole
+from zoo.embedder.cutting import TRUNCATIONS, Cuts, Truncation
 from zoo.embedder.given import many_of
 from zoo.embedder.streaming import is_out_of_memory, kept, not_finite, progress_bar, stream
 from zoo.errors import ArgumentError, InputError, UnsupportedInputError
@@ -41,6 +42,7 @@ class WithOutputs:
         outputs=optional(texts),
         batch_size=optional(whole()),
         on_error=one_of("raise", "skip"),
+        truncation=one_of(*TRUNCATIONS),
         progress=optional(flag),
     )
     def encode_outputs(
@@ -52,6 +54,7 @@ class WithOutputs:
         prompt_name: str | None = None,
         batch_size: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
+        truncation: Truncation = "cut",
         progress: bool | None = None,
     ) -> Outputs:
         """Embeds texts once and gives several outputs of that one pass.
@@ -59,7 +62,7 @@ class WithOutputs:
         Args:
             inputs: one text or many, as `encode` takes them; an iterable is read to its end.
             outputs: among "dense" and the model's `spec.outputs`, "sparse" and "tokens"; by default all that it has.
-            prompt, prompt_name, batch_size, on_error, progress: as of `encode`.
+            prompt, prompt_name, batch_size, on_error, truncation, progress: as of `encode`.
 
         Returns:
             `Outputs`, on the CPU, without gradients: `model.encode_outputs(texts, ["dense", "sparse"]).sparse`.
@@ -71,12 +74,13 @@ class WithOutputs:
         check_outputs(self.spec, wanted)
         prefix, many = self.prompt_text(prompt, prompt_name), many_of(inputs)
         inputs = [inputs] if many is None else many
-        bar = progress_bar(inputs, progress, self.spec.name)
+        bar, cuts = progress_bar(inputs, progress, self.spec.name), Cuts(self, truncation)
 
         def embed(model: "Embedder", tower: "Tower", reads: list[Any], batch_size: int | None = None) -> list[Any]:
             return _rows(model, tower, reads, wanted)
 
-        rows = list(kept(stream(self, inputs, prefix, batch_size=batch_size, dim=None, bar=bar, embed=embed), on_error))
+        results = stream(self, inputs, prefix, batch_size=batch_size, dim=None, bar=bar, cuts=cuts, embed=embed)
+        rows = list(kept(results, on_error))
         if many is not None:
             return _together(self, rows, wanted)
         if not rows:
