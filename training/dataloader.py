@@ -61,6 +61,11 @@ class TrainBatch(NamedTuple):
     part: int = 0
 
     @property
+    def told(self) -> str:
+        """What is in it, for people."""
+        return f"{len(self.queries)} queries, {len(self.targets)} targets"
+
+    @property
     def reads(self) -> list[Read]:
         """What the model reads, in the order of the vectors that `sides` takes."""
         return [*self.queries, *self.targets]
@@ -92,6 +97,7 @@ class Batch(Protocol):
     answers: Answers | None
     part: int
     reads: list[Read]
+    told: str
 
     def sides(self, vectors: Tensor) -> list[tuple[Tensor, int]]:
         """See `TrainBatch.sides`."""

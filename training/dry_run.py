@@ -96,7 +96,7 @@ def rehearse(
             conclude(run, Path(folder))  # the next stage begins with whole weights that may all learn
         facts |= {f"{stage.name}: begins with": run.begins} if run.begins else {}
         facts |= {
-            f"{stage.name}: batch": f"{len(batch.rows)} rows, {len(batch.reads)} inputs to read",
+            f"{stage.name}: batch": batch.told,
             f"{stage.name}: what repeats": repeats(feed, loss),
             f"{stage.name}: learning": f"{learning:,} of {sum(p.numel() for p in model.parameters()):,} weights",
             f"{stage.name}: loss of the first step": round(figures.loss, 4),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -20,6 +21,7 @@ from zoo.errors import (
     MissingWeightsError,
     NonFiniteEmbeddingError,
     NotSavedError,
+    TextTooLongError,
     UnknownModelError,
     UnreadSettingError,
     UnrecognisedCheckpointError,
@@ -127,6 +129,27 @@ def test_two_texts_that_are_far_too_long_are_cut_as_theirs(folder: Folder) -> No
     model, long = zoo.load_reranker(folder(name), device="cpu"), "a b c d " * 270
     pairs = [(long, long + "and more of it"), (long + "and more of it", long)]
     assert furthest(model.score(pairs), by_sentence_transformers(folder(name), pairs)[0]) < BOUND
+
+
+def test_a_pair_that_is_too_long_is_said_once_or_refused(folder: Folder) -> None:
+    model = zoo.load_reranker(folder("ms-marco-minilm-l6-v2"), device="cpu")
+    room = model.spec.max_tokens - len(model.prepare("red", "a").ids) + 1
+    fits, long = "a" * room, "a" * (room + 7)
+    assert [model.lost_tokens("red", document) for document in (fits, long)] == [0, 7]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.score("red", [fits])
+    with pytest.warns(UserWarning, match=r"pair 1 has .* 7 are lost"):
+        cut = model.score("red", [fits, long, long])
+    assert torch.allclose(cut[1], cut[0], atol=1e-6), "its end is what is lost"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.rerank("red", [long])
+    with pytest.raises(TextTooLongError, match="7 are lost") as caught:
+        model.rerank("red", [fits, long], truncation="error")
+    assert caught.value.index == 1
+    (one, two) = model.score_stream([("red", long), ("red", fits)], truncation="error")
+    assert (one.score, two.error) == (None, None)
 
 
 def test_reranks_and_says_what_it_does_not_read(folder: Folder) -> None:

@@ -222,9 +222,9 @@ def test_truncated_pairs_are_told(tmp_path: Path, capsys):
         "50 % of the queries with their documents are truncated: the model reads 128 tokens of both (12 of 24 that were looked at)"
     ]
     limit = 129 - len(model.reranker.prepare("red", "a").ids)
-    assert [model.reranker.truncated("red", "a" * count) for count in (limit, limit + 1)] == [False, True]
+    assert [model.reranker.lost_tokens("red", "a" * count) for count in (limit, limit + 1, limit + 9)] == [0, 1, 9]
     judge = fresh_reranker("qwen3vl-reranker-test")
-    assert [judge.truncated("red", "a" * count) for count in (8, 5000)] == [False, True]
+    assert [judge.lost_tokens("red", "a" * count) > 0 for count in (8, 5000)] == [False, True]
 
 
 # ------------------------------------------------------------------------------------------------------- held-out pairs

@@ -56,6 +56,11 @@ class GroupBatch:
     numbers: Tensor | None = field(default=None, init=False)
     answers: Any = field(default=None, init=False)
 
+    @property
+    def told(self) -> str:
+        """What is in it, for people."""
+        return f"{len(self.rows)} queries, {len(self.reads)} pairs with their candidates"
+
     def sides(self, vectors: Tensor) -> list[tuple[Tensor, int]]:
         """The logits `(b, 1 + M)`, one row per query, so that the rows of several processes join like any others."""
         return [(vectors.reshape(len(self.rows), -1), 0)]

@@ -176,6 +176,6 @@ class Rerankers:
 def _truncated(reranker: Reranker, query: Item, document: Item) -> bool | None:
     """None for a pair that cannot be read: the run sets it aside and lists it."""
     try:
-        return reranker.truncated(query, document)
+        return reranker.lost_tokens(query, document) > 0
     except InputError:
         return None

@@ -190,11 +190,16 @@ def add_vector_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="inputs at once (default: what suits the model)"
     )
+    add_truncation(parser)
+
+
+def add_truncation(parser: argparse.ArgumentParser, what: str = "a text") -> None:
+    """`--truncation`."""
     parser.add_argument(
         "--truncation",
         choices=("cut", "error"),
         default="cut",
-        help="of a text that is longer than the model reads: cut its end, said once, or refuse it (default: cut)",
+        help=f"of {what} that is longer than the model reads: cut its end, said once, or refuse it (default: cut)",
     )
 
 

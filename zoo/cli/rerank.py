@@ -24,6 +24,7 @@ from zoo.cli._shared import (
     add_device,
     add_like,
     add_pair_options,
+    add_truncation,
     described,
     existing,
     positive,
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="pairs at once (default: what suits the model)"
     )
+    add_truncation(parser, "a query with its document")
     data = parser.add_argument_group("many queries")
     data.add_argument("--data", metavar="SOURCE", help="queries with their documents: a table, a folder or hf:ORG/NAME")
     data.add_argument("--query-column", metavar="C", help="the column of --data that holds the query")
@@ -102,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ZooError(f"there is no document to rank{why}")
     with settings_to_ignore(arguments.ignore, *tables) as settings:
         reranker = open_reranker(arguments.name, arguments.device, settings)
-    ranked = _score(reranker, rankings, arguments.batch_size)
+    ranked = _score(reranker, rankings, batch_size=arguments.batch_size, truncation=arguments.truncation)
     if not any(ranked):
         _check_query(reranker, rankings[0].query)
     if arguments.json:
@@ -199,10 +201,10 @@ def _of_data(arguments: argparse.Namespace, tables: list[Any]) -> list[Ranking]:
     return list(rankings.values())
 
 
-def _score(reranker: "Reranker", rankings: list[Ranking], batch_size: int | None) -> list[list[tuple[float, str]]]:
+def _score(reranker: "Reranker", rankings: list[Ranking], **options: Any) -> list[list[tuple[float, str]]]:
     """(score, place) of the documents of each query, best first; what cannot be scored goes to `Ranking.bad`."""
     pairs = [(ranking.query, value) for ranking in rankings for _, value in ranking.documents]
-    scores = reranker.score_stream(pairs, batch_size=batch_size)
+    scores = reranker.score_stream(pairs, **options)
     ranked = []
     for ranking in rankings:
         hits = []

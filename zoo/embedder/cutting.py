@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Truncation = Literal["cut", "error"]
 TRUNCATIONS: tuple[Truncation, ...] = ("cut", "error")
-_TOLD = "_told_of_cuts"  # of a model that has said it
+TOLD = "_told_of_cuts"  # of a model that has said it
 _BYTES = 4  # at most of a character; no token is of less than one byte
 
 
@@ -65,24 +65,24 @@ class Cuts:
     def say(self) -> None:
         """The warning that is due, in the caller's own thread."""
         if self._found and not self._told():
-            self.model.__dict__[_TOLD] = True
+            self.model.__dict__[TOLD] = True
             warnings.warn(self._found, stacklevel=3)
 
     def _told(self) -> bool:
-        return _TOLD in self.model.__dict__
+        return TOLD in self.model.__dict__
 
 
 @contextmanager
 def unsaid(*models: "Embedder") -> Iterator[None]:
     """Nothing is said of cuts meanwhile, for the texts are the zoo's own."""
-    silent = [model for model in models if _TOLD not in model.__dict__]
+    silent = [model for model in models if TOLD not in model.__dict__]
     for model in silent:
-        model.__dict__[_TOLD] = True
+        model.__dict__[TOLD] = True
     try:
         yield
     finally:
         for model in silent:
-            del model.__dict__[_TOLD]
+            del model.__dict__[TOLD]
 
 
 def _may_be_cut(encoder: Any, item: "Item", prefix: str, read: Any) -> bool:

@@ -81,15 +81,19 @@ class PairText(TransformersText):
         config = self.backbone.config
         return Pair(check_ids(ids, config.vocab_size, config.model_type), types)
 
-    def cuts_pair(self, query: str, document: str) -> bool:
-        """Whether some of the tokens of both texts are not read; raises as `prepare_pair`."""
-        texts = [self._begun(text) for text in (query, document)]
+    def lost_tokens(self, query: str, document: str) -> int:
+        """How many of the tokens of both texts are not read, 0 where all are; raises as `prepare_pair`."""
+        begun = [self._begun(text) for text in (query, document)]
         if isinstance(self.tokenize, FastTokenizer):
             encode, _ = encoder_of(self.tokenize.core)
             own = self.tokenize.tokenizer.num_special_tokens_to_add(True)
-            return own + sum(len(encode(text)) for text in texts) > self.max_tokens
-        with naming(texts[0]):
-            return len(self.tokenize.tokenizer(*texts, truncation=False)["input_ids"]) > self.max_tokens
+            if own + sum(len(encode(text)) for text in begun) <= self.max_tokens:
+                return 0
+            return own + sum(len(encode(text)) for text in (query, document)) - self.max_tokens
+        with naming(begun[0]):
+            return max(
+                0, len(self.tokenize.tokenizer(query, document, truncation=False)["input_ids"]) - self.max_tokens
+            )
 
     def _begun(self, text: str) -> str:
         """Of a long text what decides the tokens that are read of it."""

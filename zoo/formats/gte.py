@@ -7,6 +7,7 @@ from zoo.encoders.ntk import ntk_positions
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.formats.settings import Ignore, Only, Table, read
 
+_STRETCHED = frozenset({"gte"})  # types of which some repositories have such positions
 _NTK = Table(
     followed={"type", "rope_type", "factor"},
     held={"mixed_b": Only((None,), "transformers' class stretches all frequencies by one factor")},
@@ -23,7 +24,7 @@ def stretched(settings: Mapping[str, Any], where: object, ignore: Ignore) -> dic
         UnreadSettingError: a setting of the positions that has no such words. UnrecognisedCheckpointError: no number over 0.
     """
     scaling = settings.get("rope_scaling")
-    if settings["model_type"] != "gte" or not isinstance(scaling, Mapping):
+    if settings["model_type"] not in _STRETCHED or not isinstance(scaling, Mapping):
         return dict(settings)
     if "ntk" not in (scaling.get("type"), scaling.get("rope_type")):
         return dict(settings)

@@ -57,6 +57,9 @@ class Adapters(NamedTuple):
     scale: float
 
 
+_TYPES = frozenset({"xlm-roberta"})  # what its config.json calls a backbone that is none of XLM-RoBERTa's
+
+
 @register_layout
 class JinaV3(Layout):
     """What Jina AI publishes as jinaai/jina-embeddings-v3."""
@@ -68,7 +71,7 @@ class JinaV3(Layout):
     def recognise(self, names: set[str], read_json: Callable[[str], Any]) -> bool:
         """Whether config.json is one of an XLM-RoBERTa with adapters of this kind."""
         config = read_json("config.json") if "config.json" in names else None
-        return isinstance(config, dict) and "lora_adaptations" in config and config.get("model_type") == "xlm-roberta"
+        return isinstance(config, dict) and "lora_adaptations" in config and config.get("model_type") in _TYPES
 
     def files(self, names: set[str]) -> list[str]:
         """Configuration, weights, tokenizer and prompts; no code."""

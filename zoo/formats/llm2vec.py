@@ -39,7 +39,7 @@ class Llm2Vec(Layout):
 
     name = "llm2vec"
     order = 5  # before adapters of vision-language models
-    looked_for = f'llm2vec: {ADAPTER} over one of {", ".join(sorted(BASES))}, or of a class "…BiModel", and adapter_model.safetensors'
+    looked_for = f'llm2vec: {ADAPTER} over one of LLM2Vec\'s {len(BASES)} bases, or of a class "…BiModel", and adapter_model.safetensors'
     told = frozenset({"sequence"})
     reads_adapters = True
 

@@ -55,6 +55,7 @@ def load_experts(
     ignore: Ignore = NOTHING,
     attention: Attention | None = None,
     around: Mapping[str, str] = MappingProxyType({}),
+    closing: Mapping[str, str] = MappingProxyType({}),
 ) -> "TransformersText":
     """A backbone with experts and its tokenizer; the arguments are those of `zoo.formats.transformers.load_text`.
 
@@ -65,9 +66,9 @@ def load_experts(
     from zoo.encoders.experts import ExpertsText
 
     where = folder / "config.json"
-    if around:
+    if around or closing:
         raise UnrecognisedCheckpointError(
-            f"{where}: a backbone with experts has no tokens around a text's; open it without like"
+            f"{where}: a backbone with experts has nothing around a text or after it; open it without like"
         )
     config = folder_config(folder, allow_pickle)
     check_heads(config, where, ignore)

@@ -135,8 +135,8 @@ class CrossEncoder(Reranker):
     def prepare(self, query: Any, document: Any) -> Any:
         return self.encoder.prepare_pair(*(self._text(as_item(one)) for one in (query, document)))
 
-    def truncated(self, query: Any, document: Any) -> bool:
-        return self.encoder.cuts_pair(*(self._text(as_item(one)) for one in (query, document)))
+    def lost_tokens(self, query: Any, document: Any) -> int:
+        return self.encoder.lost_tokens(*(self._text(as_item(one)) for one in (query, document)))
 
     def _text(self, item: Item) -> str:
         if item.instruction:

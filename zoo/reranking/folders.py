@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from zoo.embedder.cutting import unsaid
 from zoo.errors import (
     InputError,
     NotSavedError,
@@ -235,4 +236,5 @@ def _prove(model: CrossEncoder, written: Path, folder: Path, dtype: "torch.dtype
 
 
 def _scores(model: CrossEncoder, pairs: list[tuple[str, str]]) -> torch.Tensor:
-    return model.eval().score(pairs, progress=False)
+    with unsaid(model):
+        return model.eval().score(pairs, progress=False)

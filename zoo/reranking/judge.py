@@ -34,8 +34,10 @@ class Judge(Reranker):
     def prepare(self, query: Any, document: Any) -> Any:
         return self.encoder.prepare_item(self.pair(query, document))
 
-    def truncated(self, query: Any, document: Any) -> bool:
-        return self.encoder.cut(self.pair(query, document)) is not None
+    def lost_tokens(self, query: Any, document: Any) -> int:
+        item = self.pair(query, document)
+        cut = self.encoder.cut(item)
+        return 0 if cut is None else self.encoder.text_tokens(item) - cut.tokens
 
     def logits(self, inputs: Batch) -> Tensor:
         device = self.answer.device

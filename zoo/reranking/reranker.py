@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole, wrong
 from zoo.arguments import dtype as a_dtype
 from zoo.embedder import RankHit
+from zoo.embedder.cutting import TRUNCATIONS, Truncation
 from zoo.encoders.base import Batch, Encoder
 from zoo.encoders.prefetch import batches
 from zoo.errors import InputError, NonFiniteEmbeddingError, UnsupportedModalityError
 from zoo.inputs.item import Item
+from zoo.reranking.cutting import PairCuts
 from zoo.reranking.spec import RerankerSpec
 
 # Pairs that are read before they are scored, two times over: of thousands the images would not all fit.
@@ -60,13 +62,13 @@ class Reranker(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define prepare")
 
-    def truncated(self, query: Any, document: Any) -> bool:
-        """Whether a pair of texts is longer than what is read of it; False where media are in it, or nothing is known.
+    def lost_tokens(self, query: Any, document: Any) -> int:
+        """How many tokens of a pair of texts are not read; 0 where all are, and where media are in it.
 
         Raises:
             InputError: as of `prepare`.
         """
-        return False
+        raise NotImplementedError(f"{type(self).__name__} must define lost_tokens")
 
     def collate(self, reads: Sequence[Any]) -> Batch:
         """Reads as one batch of tensors, padded where they differ in length."""
@@ -94,7 +96,12 @@ class Reranker(nn.Module):
             )
         return item
 
-    @checked(documents=optional(many), batch_size=optional(whole()), progress=optional(flag))
+    @checked(
+        documents=optional(many),
+        batch_size=optional(whole()),
+        progress=optional(flag),
+        truncation=one_of(*TRUNCATIONS),
+    )
     def score(
         self,
         query: Any,
@@ -102,6 +109,7 @@ class Reranker(nn.Module):
         *,
         batch_size: int | None = None,
         progress: bool | None = None,
+        truncation: Truncation = "cut",
     ) -> Tensor:
         """Scores `(n,)`, float32 on the CPU: 0 to 1 of a model whose activation is "sigmoid", else any number.
 
@@ -110,25 +118,34 @@ class Reranker(nn.Module):
                 Without documents, `query` is a list of (query, document), as mining hands them on.
             batch_size: pairs of one forward pass; by default as many tokens as run best.
             progress: a bar; by default on a terminal when it takes over two seconds.
+            truncation: of a pair of more tokens than are read the rest is "cut", and a warning says so once of a model with how many are
+                lost; or it is an "error".
 
         Raises:
-            InputError: a query or document that cannot be read; its `index` is that of the pair.
+            InputError: a query or document that cannot be read; its `index` is that of the pair. TextTooLongError, one of them: a
+                pair of texts that is too long, with truncation="error".
         """
         pairs = [(query, document) for document in documents] if documents is not None else list(query)
         scores = torch.empty(len(pairs))
-        for index, score, error in self.score_stream(pairs, batch_size=batch_size, progress=progress):
+        options = {"batch_size": batch_size, "progress": progress, "truncation": truncation}
+        for index, score, error in self.score_stream(pairs, **options):
             if error is not None:
                 raise error.at(index) from None
             scores[index] = score
         return scores
 
-    @checked(pairs=iterable, batch_size=optional(whole()), progress=optional(flag))
+    @checked(pairs=iterable, batch_size=optional(whole()), progress=optional(flag), truncation=one_of(*TRUNCATIONS))
     def score_stream(
-        self, pairs: Iterable[tuple[Any, Any]], *, batch_size: int | None = None, progress: bool | None = None
+        self,
+        pairs: Iterable[tuple[Any, Any]],
+        *,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+        truncation: Truncation = "cut",
     ) -> Iterator[Scored]:
         """Scores any number of (query, document) in bounded memory: one `Scored` each, in order; a bad pair stops no other.
 
-        Files are read in threads while the model runs.
+        Files are read in threads while the model runs. The options are those of `score`.
         """
         from tqdm import tqdm
 
@@ -136,29 +153,33 @@ class Reranker(nn.Module):
         disable = None if progress is None else not progress
         pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
         numbered, ahead = enumerate(pairs), deque()
+        cuts = PairCuts(self, truncation)
         size = _TEXTS if self.spec.modalities == {"text"} else _WINDOW
         try:
             with tqdm(total=total, desc=self.spec.name, unit=" pairs", disable=disable, delay=2) as bar:
                 while True:
                     window = list(islice(numbered, size))
                     if window:
-                        ahead.append([pool.submit(copy_context().run, self._read, *pair) for pair in window])
+                        ahead.append([pool.submit(copy_context().run, self._read, cuts, *pair) for pair in window])
                     if not ahead:
                         return
                     if window and len(ahead) < 2:  # one window is read while the model is at the one before
                         continue
                     found = self._score([read.result() for read in ahead.popleft()], batch_size)
+                    cuts.say()
                     bar.update(len(found))
                     yield from found
         finally:
             # Never waits: an abandoned stream is closed by the garbage collector, in any thread, one of the pool's as well.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, index: int, pair: tuple[Any, Any]) -> tuple[int, Any, InputError | None]:
+    def _read(self, cuts: PairCuts, index: int, pair: tuple[Any, Any]) -> tuple[int, Any, InputError | None]:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise wrong(f"pair {index}", pair, "a query and a document", "write [(query, document), ...]")
         try:
-            return index, self.prepare(*pair), None
+            read = self.prepare(*pair)
+            cuts.look(index, pair, read)
+            return index, read, None
         except InputError as error:
             return index, None, error
 
@@ -179,6 +200,7 @@ class Reranker(nn.Module):
         batch_size=optional(whole()),
         on_error=one_of("raise", "skip"),
         progress=optional(flag),
+        truncation=one_of(*TRUNCATIONS),
     )
     def rerank(
         self,
@@ -189,11 +211,12 @@ class Reranker(nn.Module):
         batch_size: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         progress: bool | None = None,
+        truncation: Truncation = "cut",
     ) -> list[RankHit]:
         """The `k` documents that answer a query best, best first, with their scores.
 
         Args:
-            query, documents, batch_size, progress: as of `score`. on_error: "skip" leaves documents out that cannot be read,
+            query, documents, batch_size, progress, truncation: as of `score`. on_error: "skip" leaves documents out that cannot be read,
                 with one warning that lists them.
 
         Raises:
@@ -201,7 +224,8 @@ class Reranker(nn.Module):
         """
         pairs = [(query, document) for document in documents]
         hits, bad = [], []
-        for index, score, error in self.score_stream(pairs, batch_size=batch_size, progress=progress):
+        options = {"batch_size": batch_size, "progress": progress, "truncation": truncation}
+        for index, score, error in self.score_stream(pairs, **options):
             if error is None:
                 hits.append(RankHit(index, score))
             elif on_error == "raise":

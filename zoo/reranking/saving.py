@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from zoo.embedder.cutting import unsaid
 from zoo.encoders.config_checks import check_numbers
 from zoo.errors import InputError, MissingWeightsError, NotSavedError, UnrecognisedCheckpointError, ZooError
 from zoo.formats import read_json
@@ -149,13 +150,14 @@ def _prove(model: Reranker, written: Path, folder: Path, dtype: "torch.dtype | N
     if changed := changed_weight(written / WEIGHTS, model.state_dict(), dtype):
         raise NotSavedError(f"{said}: the file holds other weights than the reranker: {changed}")
     allowed = EXACT.get(str(next(iter(model.parameters())).dtype), HALF)
-    for query, document in _samples():
-        try:
-            expected = model.score([(query, document)], progress=False)
-        except (InputError, MissingWeightsError):
-            continue  # not read by this reranker, or built without its processor
-        if not float((again.eval().score([(query, document)], progress=False) - expected).abs().max()) <= allowed:
-            raise NotSavedError(f"{said}: opened again, the reranker gives another score")
+    with unsaid(model, again):
+        for query, document in _samples():
+            try:
+                expected = model.score([(query, document)], progress=False)
+            except (InputError, MissingWeightsError):
+                continue  # not read by this reranker, or built without its processor
+            if not float((again.eval().score([(query, document)], progress=False) - expected).abs().max()) <= allowed:
+                raise NotSavedError(f"{said}: opened again, the reranker gives another score")
 
 
 def _samples() -> "Iterator[tuple[Item, Item]]":

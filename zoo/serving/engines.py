@@ -142,7 +142,7 @@ class Scoring:
         return 0
 
     def read(self, asked: Pair, route: int, prompt: str) -> Read:
-        if asked.whole and self.model.truncated(asked.query, asked.document):
+        if asked.whole and self.model.lost_tokens(asked.query, asked.document):
             most = self.model.spec.max_tokens
             raise TextTooLongError(
                 f"query and document are over {most:,} tokens, all that the model reads; send truncate: true"

@@ -218,6 +218,12 @@ class SequenceEncoder(Encoder):
         content = [(kind, self._start(kind, value)) for kind, value in content]
         return Cut(self.max_tokens) if len(self._ids(content, (), item.instruction or "")) > self.max_tokens else None
 
+    def text_tokens(self, item: Item) -> int | None:
+        content = content_of(item)
+        if any(kind != "text" for kind, _ in content):
+            return None
+        return len(self._ids(content, (), item.instruction or ""))
+
     def _need_processor(self) -> None:
         if self.processor is None:
             raise MissingWeightsError(
