@@ -18,8 +18,8 @@ from zoo.models.text import MODERNBERT_BASE
 DECODER = qwen2(layers=24, width=896, hidden=4864, heads=14, pairs=2, is_causal=True, vocab_size=151_936)
 # Name, configuration, pooling, and how many texts take some ten seconds on two cores.
 MODELS: tuple[tuple[str, dict[str, Any], str, int], ...] = (
-    ("ModernBERT-base's size", MODERNBERT_BASE.config, "cls", 192),
-    ("a decoder of 0.5B", DECODER, "lasttoken", 64),
+    ("ModernBERT-base's size", MODERNBERT_BASE.config, "cls", 128),
+    ("a decoder of 0.5B", DECODER, "lasttoken", 32),
 )
 TEXTS = "from benchmarks.text_models import texts_of_bytes\ntexts = texts_of_bytes({count})\n"
 OURS = "import zoo\nmodel = zoo.load_model({folder!r}, device='cpu')\n" + TEXTS + "model.encode(texts)"
