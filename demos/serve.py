@@ -83,12 +83,8 @@ def launch(
         model_name, compare = _sides(model_name, compare, vectors, page)
         page = "compare"
     if vectors is not None:
-        from zoo.bulk.makers import maker_of
-        from zoo.index import read_manifest
-
         vectors = Path(vectors).expanduser()
-        model_name = model_name or maker_of(vectors, read_manifest(vectors))
-    model_name = model_name or "zoo-mini"
+    model_name = model_name or _maker(vectors)
     bound_socket(host, port or 0).close()  # an error before the model is loaded
     print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
     model = load_model(model_name, ignore=ignore, backend=backend)
@@ -108,6 +104,16 @@ def launch(
         _end_in_order()
         opened.block_thread()
     return opened
+
+
+def _maker(vectors: Path | None) -> str:
+    """The model of a page whose caller names none: the one that made its vectors, else the packaged one."""
+    if vectors is None:
+        return "zoo-mini"
+    from zoo.bulk.makers import maker_of
+    from zoo.index import read_manifest
+
+    return maker_of(vectors, read_manifest(vectors))
 
 
 def _sides(

@@ -52,7 +52,8 @@ class AroundText(TransformersText):
             return super().prepare_item(item)
         ids = self.tokenize(self.written(text))
         first, last = self._marks[text.marks]
-        begin, end = self._ends[0], len(ids) - self._ends[1]
+        before, after = self.tokenize.ends
+        begin, end = len(before), len(ids) - len(after)
         over = max(0, len(ids) + len(first) + len(last) - self.max_tokens)
         if over and over >= end - begin:
             raise TooManyTokensError(
@@ -94,13 +95,6 @@ class AroundText(TransformersText):
                 f"the tokenizer has no token {lost[0]!r}, which this model's texts begin or end with: its files are another model's"
             )
         return [ids[token] for token in tokens.split()]
-
-    @cached_property
-    def _ends(self) -> tuple[int, int]:
-        """How many special tokens the tokenizer itself puts before a text and after it."""
-        own, whole = self.tokenize.own_ids("a"), self.tokenize("a")
-        begin = next(at for at in range(len(whole)) if whole[at : at + len(own)] == own)
-        return begin, len(whole) - begin - len(own)
 
     def config(self) -> dict[str, Any]:
         return {**super().config(), "around": self.around}

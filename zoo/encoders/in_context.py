@@ -1,7 +1,6 @@
 """Texts of bge-en-icl: examples of a task, the query with its instruction, and words after it that ask for the answer."""
 
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ class InContextText(TransformersText):
             return super().prepare_item(item)
         examples, own, room = self._parts(item.text)
         again = self.tokenize.written(own[:room])
-        begin, end = self._ends
+        begin, end = self.tokenize.ends
         ids = [*begin, *self.tokenize.own_ids(examples + again + self.closing), *end]
         return check_ids(ids, self.backbone.config.vocab_size, self.backbone.config.model_type)
 
@@ -75,20 +74,13 @@ class InContextText(TransformersText):
         """
         check_text(text)
         examples = text[: text.at]
-        closing, ends = len(self.tokenize.own_ids(self.closing)), sum(map(len, self._ends))
+        closing, ends = len(self.tokenize.own_ids(self.closing)), sum(map(len, self.tokenize.ends))
         room = self.max_tokens - closing - ends - (len(self.tokenize.own_ids(examples)) if examples else 0)
         if room < 1:
             raise TooManyTokensError(
                 f"the examples leave no room for a query where {self.max_tokens:,} tokens are read; show fewer or shorter ones"
             )
         return examples, self.tokenize.own_ids(text[text.at :]), room
-
-    @cached_property
-    def _ends(self) -> tuple[list[int], list[int]]:
-        """The special tokens that the tokenizer itself puts before a text and after it."""
-        own, whole = self.tokenize.own_ids("a"), self.tokenize("a")
-        begin = next(at for at in range(len(whole)) if whole[at : at + len(own)] == own)
-        return whole[:begin], whole[begin + len(own) :]
 
     def config(self) -> dict[str, Any]:
         return {**super().config(), "closing": self.closing, "begins": self.begins}

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Sequence, Set
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,13 @@ class _Checked:
     def own_ids(self, text: str) -> list[int]:
         """The ids of any text, without special tokens around it, and whole."""
         raise NotImplementedError(f"{type(self).__name__} must define own_ids")
+
+    @cached_property
+    def ends(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer itself puts before a text and after it."""
+        own, whole = self.own_ids("a"), self("a")
+        begin = next(at for at in range(len(whole)) if whole[at : at + len(own)] == own)
+        return whole[:begin], whole[begin + len(own) :]
 
     def _special(self) -> Set[int]:
         """The ids of all special tokens."""
