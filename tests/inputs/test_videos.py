@@ -26,7 +26,7 @@ from zoo.errors import (
     VideoTooLargeError,
 )
 from zoo.inputs.hashing import item_key
-from zoo.inputs.sampling import frame_indices
+from zoo.inputs.sampling import SAMPLINGS, Sampling, frame_indices
 from zoo.inputs.video import Video, load_video
 from zoo.strangers.confined import Confined
 
@@ -164,6 +164,17 @@ def test_chosen_frames_are_those_of_the_whole_video(clips):
         for frames in (1, 3, 8):
             some = load_video(clip["video"], frames=frames)
             assert np.array_equal(some.frames, whole.frames[some.indices])
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_every_way_to_take_frames_is_taken_of_a_file(sampling: Sampling, start: float, clips):
+    """Also by the process that decodes, which can open no file and so import nothing that a way would need."""
+    fps = 2.0 if sampling == "steps" else 0.0
+    whole = load_video(clips[0]["video"], frames=64)
+    some = load_video(clips[0]["video"], frames=6, fps=fps, sampling=sampling, start=start, seconds=1.0)
+    assert len(some.frames) > 0
+    assert np.array_equal(some.frames, whole.frames[some.indices])
 
 
 def test_frames_change_where_the_clip_moves_and_not_where_it_stands_still(clips):

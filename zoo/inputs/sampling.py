@@ -128,4 +128,6 @@ def stepped_indices(total: int, frames: int, fps: float, rate: float) -> "np.nda
     found = np.minimum((steps * (rate / fps)).astype(np.int64), total - 1)
     if len(found) > frames:
         found = found[np.linspace(0, len(found) - 1, frames).astype(np.int64)]
-    return np.unique(found)  # a video of fewer frames a second than are wanted
+    # Of a video of fewer frames a second than are wanted some come twice. `np.unique` would import a module when first called, and the
+    # process that decodes, which calls this, can open no file.
+    return found[np.diff(found, prepend=-1) > 0]
