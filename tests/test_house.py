@@ -57,6 +57,7 @@ ROWS: dict[str, set[str]] = {
         "inputs",
         "modalities",
         "outputs",
+        "pooling",
         "prompts",
         "regions",
         "registry",

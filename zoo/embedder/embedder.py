@@ -21,6 +21,7 @@ from zoo.embedder.given import is_vectors, many_of
 from zoo.embedder.outputs import WithOutputs
 from zoo.embedder.regional import regions_of
 from zoo.embedder.routes import Reader, Routes
+from zoo.embedder.spans import WithSpans
 from zoo.embedder.streaming import Encoded, EvalMode, kept, packed, progress_bar, stream
 from zoo.embedder.tower import Tower
 from zoo.embedder.tracks import Track, encode_track
@@ -43,7 +44,7 @@ class RankHit(NamedTuple):
     score: float
 
 
-class Embedder(WithOutputs, nn.Module):
+class Embedder(WithOutputs, WithSpans, nn.Module):
     """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries.
 
     Where different modalities have a tower each, an item of several is fused by the model's rule (see `zoo.fusion`). Where no encoder

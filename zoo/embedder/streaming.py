@@ -17,7 +17,7 @@ from zoo.embedder.cutting import Cuts
 from zoo.embedder.documents import DocumentTower
 from zoo.encoders.prefetch import Prefetch, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
-from zoo.inputs.item import as_item
+from zoo.inputs.item import Item, as_item
 from zoo.inputs.kinds import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from zoo.inputs.silence import noticing
 from zoo.similarity import Precision, cut, quantize, usable
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # What becomes of the reads of a batch: (model, tower, reads, batch_size) → vectors, or a list of what each gives.
 Embed = Callable[["Embedder", "Reader", list[Any], int | None], Tensor | list[Any]]
+# How one item is read, in place of `Encoder.prepare_prompted`: (encoder, item, index) → what it reads.
+Prepare = Callable[[Any, Item, int], Any]
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
 _SUFFIXES = (
     *IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *AUDIO_SUFFIXES,
@@ -116,6 +118,7 @@ def stream(
     bar: Any,
     embed: Embed | None = None,
     cuts: Cuts | None = None,
+    prepare: Prepare | None = None,
 ) -> Iterator[Encoded]:
     """What `Embedder.encode_stream` gives; its arguments are checked.
 
@@ -123,7 +126,8 @@ def stream(
 
     Args:
         prefix: the prompt's text. dim: the cut, None for whole vectors. bar: shows what is done.
-        cuts: what looks for texts that are too long. embed: what becomes of a batch, `forward` by default: vectors, or a list of what each read gives, errors among it.
+        cuts: what looks for texts that are too long. embed: what becomes of a batch, `forward` by default: vectors, or a list of what
+            each read gives, errors among it. prepare: how an item is read, by default with the prompt and nothing else.
     """
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
     try:
@@ -134,7 +138,10 @@ def stream(
         for window in windows(inputs, pace):
             paths.look(window.chunks)
             ahead.append(
-                [pool.submit(copy_context().run, _read, model, chunk, prefix, silent, cuts) for chunk in window.chunks]
+                [
+                    pool.submit(copy_context().run, _read, model, chunk, prefix, silent, cuts, prepare)
+                    for chunk in window.chunks
+                ]
             )
             first = next(iter(ahead[-1]), None)
             # One window is read while the model is at the one before. Where the inputs come slowly, none is kept waiting.
@@ -159,7 +166,12 @@ def stream(
 
 
 def _read(
-    model: "Embedder", chunk: list[tuple[int, Any]], prefix: str, silent: set[int], cuts: Cuts | None
+    model: "Embedder",
+    chunk: list[tuple[int, Any]],
+    prefix: str,
+    silent: set[int],
+    cuts: Cuts | None,
+    prepare: Prepare | None,
 ) -> list[tuple[int, int, Any]]:
     """(index, tower, read) for each item, with tower -1 and the error where it cannot be read; `silent` takes those of silence."""
     out, encoders = [], [reader.encoder for reader in model.routes]
@@ -169,7 +181,7 @@ def _read(
             position = model.route_index(item)
             encoder = encoders[position]
             with noticing() as silences:
-                read = encoder.prepare_prompted(item, prefix)
+                read = encoder.prepare_prompted(item, prefix) if prepare is None else prepare(encoder, item, index)
                 if cuts is not None:
                     cuts.look(encoder, item, prefix, read, index)
                 out.append((index, position, read))

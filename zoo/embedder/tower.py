@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo.encoders.base import Batch, Encoder
 from zoo.encoders.program import Compiled
 from zoo.inputs.item import Tokens
+from zoo.pooling.spans import pooled_spans
 from zoo.similarity import finished
 from zoo.spec import Similarity
 
@@ -50,8 +51,17 @@ class Tower(nn.Module):
         if layers:
             states = self.encoder.forward_layers(batch, layers)
             return torch.stack([self.embedded(tokens, norms) for tokens in states], 1)
+        return self.embedded(self._tokens(batch), norms)
+
+    def _tokens(self, batch: Batch) -> Tokens:
         tokens = None if self.compiled is None else self.compiled(self.encoder, batch)
-        return self.embedded(self.encoder(batch) if tokens is None else tokens, norms)
+        return self.encoder(batch) if tokens is None else tokens
+
+    def forward_spans(
+        self, batch: Batch, spans: Sequence[tuple[int, int, int]], pooler: nn.Module | None = None
+    ) -> Tensor:
+        """Embeddings `(spans, dim)` of spans of tokens (see `zoo.pooling.spans`), by another pooler than the tower's where one is given."""
+        return self.headed(pooled_spans(pooler or self.pooler, self._tokens(batch), spans))
 
     def forward_outputs(self, batch: Batch, wanted: Sequence[str]) -> dict[str, Tensor]:
         """Several outputs of one pass, by name: "dense" `(batch, dim)` as `forward`, the others as `zoo.outputs` says."""

@@ -118,6 +118,15 @@ class Encoder(nn.Module):
         """Tokens of a prompted item's text, special ones included, before any is cut off; None where nothing is known of it."""
         return None
 
+    def places(self, item: Item, prompt: str, read: Any) -> list[tuple[int, int]]:
+        """Where in an item's text each token of what `prepare_prompted` read of it stands: `(start, stop)` in characters, itself without
+        the white space at its ends; empty ranges for a prompt's tokens and those that the tokenizer puts around a text.
+
+        Raises:
+            NotOfferedError: nothing is known of it.
+        """
+        raise NotOfferedError(f"{type(self).__name__} does not tell where in a text its tokens stand")
+
     def prepare_item(self, item: Item) -> Any:
         """One item made ready for `collate`; runs in threads; raises `InputError` where the item cannot be read."""
         raise NotImplementedError(f"{type(self).__name__} must define prepare_item")

@@ -14,7 +14,7 @@ from zoo.encoders.base import Batch, Cut, Encoder
 from zoo.encoders.config_checks import check_transformers, positions_of
 from zoo.encoders.program import Program
 from zoo.encoders.tokenizing import MissingTokenizer, Tokenize, check_ids, check_limit, load_tokenizer, pad
-from zoo.errors import NoSuchBlockError, TooManyTokensError
+from zoo.errors import NoSuchBlockError, NotOfferedError, TooManyTokensError
 from zoo.inputs.item import Item, Tokens
 
 PACKED = "zoo_packed"
@@ -116,6 +116,22 @@ class TransformersText(Encoder):
 
     def doubtful(self, read: list[int], prompted: Item, item: Item) -> bool:
         return self.tokenize.vocabulary.doubtful(read, item.text, prompted.text.removesuffix(item.text))
+
+    def places(self, item: Item, prompt: str, read: list[int]) -> list[tuple[int, int]]:
+        whole, text = self.prompted(item, prompt).text, item.text or ""
+        ids, places = self.tokenize.placed(self.written(whole))
+        if ids != list(read) or not whole.endswith(text):
+            raise NotOfferedError(
+                f"{type(self).__name__} puts tokens of its own around a text, and does not tell where in it the others stand; embed "
+                "the spans as texts"
+            )
+        begin, found = len(whole) - len(text), []
+        for start, stop in places:
+            start, stop = max(0, start - begin), min(len(text), stop - begin)
+            own = text[start : max(start, stop)]
+            start += len(own) - len(own.lstrip())
+            found.append((start, start + len(own.strip())))
+        return found
 
     def collate(self, reads: Sequence[list[int]]) -> Batch:
         ids, mask = pad(reads, self.backbone.config.pad_token_id or 0)

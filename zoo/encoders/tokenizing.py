@@ -15,7 +15,14 @@ from zoo.encoders.places import check_tokenizer_files
 from zoo.encoders.rust import MAX_CHARACTERS, Core, naming, opening
 from zoo.encoders.shortening import encoder_of, shorten
 from zoo.encoders.unknown import Vocabulary
-from zoo.errors import ArgumentError, EmptyTextError, InvalidTextError, MissingWeightsError, UnsupportedInputError
+from zoo.errors import (
+    ArgumentError,
+    EmptyTextError,
+    InvalidTextError,
+    MissingWeightsError,
+    NotOfferedError,
+    UnsupportedInputError,
+)
 from zoo.strangers import trial
 
 _VOCABULARIES = (
@@ -104,6 +111,14 @@ class _Checked:
         """The id of an entry of the vocabulary, None where it has none such."""
         raise NotImplementedError(f"{type(self).__name__} must define id_of")
 
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of a text, cut as they are read, and where each stands in it: `(start, stop)` in characters, empty for special tokens.
+
+        Raises:
+            NotOfferedError: the tokenizer does not tell.
+        """
+        raise NotOfferedError("a tokenizer without a tokenizer.json does not tell where in a text its tokens stand")
+
     def only_ends(self, ids: Sequence[int]) -> bool:
         """Whether ids after a prompt's are none of a text, but at most the two that may end one."""
         return len(ids) <= 2 and self._special().issuperset(ids)
@@ -186,6 +201,11 @@ class FastTokenizer(_Checked):
 
     def _ids(self, text: str) -> list[int]:
         return list(self.core.encode(text, self.special_tokens).ids)
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        # Not shortened first: of a text that loses its beginning all places would be others.
+        read = self.core.encode(check_text(text), self.special_tokens)
+        return list(read.ids), list(read.offsets)
 
     def own_ids(self, text: str) -> list[int]:
         read = self.core.encode(text, False)
