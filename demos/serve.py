@@ -86,8 +86,7 @@ def launch(
         vectors = Path(vectors).expanduser()
     model_name = model_name or _maker(vectors)
     bound_socket(host, port or 0).close()  # an error before the model is loaded
-    print(f"Loading {model_name} ...", file=sys.stderr, flush=True)
-    model = load_model(model_name, ignore=ignore, backend=backend)
+    model = _loaded(model_name, ignore, backend)
     build = demo_of(model, page)
     local = is_loopback(host) and not share
     there = {"root": None if root is None else Path(root), "allow_outside": allow_outside}
@@ -104,6 +103,19 @@ def launch(
         _end_in_order()
         opened.block_thread()
     return opened
+
+
+def _loaded(name: str | Path, ignore: Sequence[str], backend: str) -> "Embedder":
+    """A model; what computes it is decided before anybody waits for it."""
+    print(f"Loading {name} ...", file=sys.stderr, flush=True)
+    model = load_model(name, ignore=ignore, backend=backend)
+    if backend == "torch":
+        return model
+    from zoo.backends import settle
+
+    settle(model)
+    print(f"backend {model.backend}", file=sys.stderr, flush=True)
+    return model
 
 
 def _maker(vectors: Path | None) -> str:
@@ -138,8 +150,7 @@ def _beside(
     """The other models of a comparison, and the images embedded by each."""
     others, galleries = [], []
     for name in names:
-        print(f"Loading {name} ...", file=sys.stderr, flush=True)
-        others.append(load_model(name, ignore=ignore, backend=backend))
+        others.append(_loaded(name, ignore, backend))
         if "image" in others[-1].spec.modalities:  # else the page says so
             galleries.append(gallery_of(others[-1], folders, samples=samples))
     return {"others": others, "galleries": galleries}

@@ -86,7 +86,7 @@ ROWS: dict[str, set[str]] = {
     },
     "models": {"embedder", "encoders", "heads", "outputs", "pooling", "registry", "sequences", "spec"},
     "serving": {"arguments", "embedder", "encoders", "errors", "inputs", "prompts", "similarity", "spec", "strangers"},
-    "backends": {"encoders", "errors", "files", "inputs"},
+    "backends": {"encoders", "errors", "files", "inputs", "strangers"},
     "loading": {
         "arguments",
         "backends",
@@ -198,6 +198,7 @@ ROWS: dict[str, set[str]] = {
     "cli": {
         "allocator",
         "arguments",
+        "backends",
         "bulk",
         "comparing",
         "errors",

@@ -119,7 +119,8 @@ def load_model(
             used (see `zoo.formats.shortening`); `save_pretrained` then writes the shortened model. Of a model with a last layer for
             each of several lengths (`ModelSpec.head_dims`, Stella), `dim` takes that layer, and no other length is offered.
         backend: what computes the encoders, in float32 on the CPU: "torch", "openvino" or "onnx" (extras of these names). Of
-            another than torch the vectors are compared with torch's before the model is returned (see `zoo.backends`).
+            another than torch the vectors are compared with torch's before the model is returned (see `zoo.backends`). "auto" is
+            torch until it has computed for some seconds, then what a trial finds fastest here.
 
     Raises:
         ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
@@ -149,7 +150,7 @@ def load_model(
         from zoo.backends import check_backend, run_by  # which loads torch
 
         check_backend(backend, device, dtype)
-        device = "cpu"
+        device = device if backend == "auto" else "cpu"
     device = torch.device(device or best_device())
     if dtype == "auto":
         from zoo.precision import fastest_dtype

@@ -8,16 +8,15 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 import zoo
+from tests.backends.script import TorchScript
 from zoo.backends import base, check_backend, list_backends, run_by
 from zoo.backends.cache import home
 from zoo.cli import main
@@ -29,33 +28,6 @@ NAMES = ["text-test", "clip-test", "image-test", "mini-test"]
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")
-
-
-class TorchScript(base.Backend):
-    """torch's own older runtime: a traced module in a file."""
-
-    exported: ClassVar[int] = 0
-    packages = ("torch",)
-
-    def export(
-        self, states: nn.Module, example: Sequence[Tensor], axes: Mapping[str, Sequence[str]], folder: Path
-    ) -> None:
-        TorchScript.exported += 1
-        torch.jit.trace(states, tuple(example)).save(folder / "program.pt")
-
-    def open(self, folder: Path, threads: int) -> Run:
-        program = torch.jit.load(folder / "program.pt").eval()
-        return lambda tensors: program(*tensors)
-
-
-@pytest.fixture(autouse=True)
-def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[TorchScript]:
-    """TorchScript as a registered backend, with an empty cache."""
-    monkeypatch.setattr(base, "_BACKENDS", dict(base._BACKENDS))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    base.register_backend("script")(TorchScript)
-    TorchScript.exported = 0
-    return TorchScript
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +154,7 @@ def test_a_subclass_with_a_forward_pass_of_its_own_is_not_taken_for_its_parent()
 def test_what_cannot_be_followed_is_refused_before_anything_is_opened() -> None:
     assert list_backends() == ["torch", "onnx", "openvino", "script"]
     for options, said in (
-        ({"backend": "tensorrt"}, "no such backend; write one of torch, onnx, openvino, script"),
+        ({"backend": "tensorrt"}, "no such backend; write one of auto, torch, onnx, openvino, script"),
         ({"backend": "script", "dtype": "bfloat16"}, "in float32, not in"),
     ):
         with pytest.raises(ArgumentError, match=said):

@@ -1,7 +1,7 @@
 """Backends: runtimes other than torch that compute an encoder's forward pass, exported once and compared with torch before use.
 
 One file each; `load_model(name, backend=…)` takes their names. A tower whose encoder is one function of tensors (`Encoder.program`) is
-given to the backend, the others stay with torch.
+given to the backend, the others stay with torch. "auto" takes what is fastest on this machine (`auto.py`).
 """
 
 import contextlib
@@ -17,7 +17,8 @@ import torch
 from zoo._version import __version__
 from zoo.backends import onnx as onnx
 from zoo.backends import openvino as openvino
-from zoo.backends.base import TORCH, Backend, get_backend, list_backends, name_of, register_backend
+from zoo.backends.auto import LOG, Auto
+from zoo.backends.base import AUTO, TORCH, Backend, get_backend, installed, list_backends, name_of, register_backend
 from zoo.backends.cache import digest_of, drop, home, program_in
 from zoo.backends.golden import golden_items
 from zoo.encoders.base import Batch, Encoder
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.embedder.tower import Tower
 
-__all__ = ["Backend", "check_backend", "get_backend", "list_backends", "register_backend", "run_by"]
+__all__ = ["Backend", "check_backend", "get_backend", "list_backends", "register_backend", "run_by", "settle"]
 
 TOLERANCE = 1e-5  # of a unit vector's dimensions; of a vector with its norm, in units of that
 _FORMAT = "1"  # of what is exported: another one makes every program anew
@@ -42,7 +43,7 @@ def check_backend(
     Raises:
         ArgumentError: no such backend, or another device or dtype than it computes with. MissingPackageError: it is not installed.
     """
-    if name == TORCH:
+    if name in (TORCH, AUTO):
         return
     backend = get_backend(name)
     if device is not None and torch.device(device).type != "cpu":
@@ -59,7 +60,9 @@ def run_by(model: "Embedder", name: str) -> "Embedder":
     the vector are torch's in any case; so is everything once a weight is changed.
 
     Args:
-        name: of `list_backends`. "torch" takes a backend away.
+        name: of `list_backends`; "torch" takes a backend away. "auto" lets torch compute for some seconds, and then what a trial
+            finds fastest on this machine, whose choice is remembered (`settle` makes it now); it refuses nothing, and torch goes on
+            computing what nothing else can.
 
     Raises:
         BackendError: no tower of the model can be given to it, or its vectors differ from torch's; the message says which and by how
@@ -69,6 +72,8 @@ def run_by(model: "Embedder", name: str) -> "Embedder":
         tower.compiled = None
     if name == TORCH:
         return model
+    if name == AUTO:
+        return _by_the_fastest(model)
     (dtype,) = {one.dtype for one in model.parameters() if one.is_floating_point()} or {torch.float32}
     check_backend(name, model.device, dtype)
     model.eval()
@@ -82,6 +87,38 @@ def run_by(model: "Embedder", name: str) -> "Embedder":
     for tower, compiled in zip(model.towers, found, strict=True):
         tower.compiled = None if isinstance(compiled, str) else compiled
     return model
+
+
+def _by_the_fastest(model: "Embedder") -> "Embedder":
+    """The model with each tower by what will be found fastest."""
+    found = installed()
+    others = {one.dtype for one in model.parameters() if one.is_floating_point()} - {torch.float32}
+    if not found:
+        extras = " or ".join(
+            f"'embedding-zoo[{extra}]'" for name in list_backends()[1:] if (extra := get_backend(name).extra)
+        )
+        LOG.warning("backend auto: torch, for nothing else is installed here (pip install %s)", extras)
+    elif others or model.device.type != "cpu":
+        LOG.info("backend auto: torch, for backends compute in float32 on the CPU alone")
+    else:
+        for tower in model.eval().towers:
+            if not isinstance(_program_of(tower.encoder), str):
+                versions = {one: _versions(get_backend(one)) for one in found}
+                tower.compiled = Auto(tower, partial(_compiled, tower, model=model.spec.name), versions)
+    return model
+
+
+def settle(model: "Embedder") -> "Embedder":
+    """Has backend="auto" decide now, as a server does before its first request; in place, and returned. Others stay as they are."""
+    for tower in model.towers:
+        if isinstance(tower.compiled, Auto):
+            tower.compiled.settle()
+    return model
+
+
+def _versions(backend: Backend) -> dict[str, str]:
+    """Of all that makes a program."""
+    return {"zoo": __version__, "torch": torch.__version__, "format": _FORMAT, **backend.versions()}
 
 
 def _compiled(tower: "Tower", name: str, model: str) -> Compiled | str:
@@ -99,7 +136,7 @@ def _compiled(tower: "Tower", name: str, model: str) -> Compiled | str:
     except MissingWeightsError as error:
         raise BackendError(f"{model} has nothing to be compared on in {name}: {error}") from error
     place = home() / name / digest_of(encoder)
-    versions = {"zoo": __version__, "torch": torch.__version__, "format": _FORMAT, **backend.versions()}
+    versions = _versions(backend)
     make = partial(_export, backend, encoder, program, encoder.collate(reads[:2]))
     for last in (False, True):
         try:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
@@ -64,7 +65,7 @@ def register_backend(name: str) -> Callable[[_Class], _Class]:
     """Registers a class of backend, made without arguments, under the name that `load_model(backend=…)` takes."""
 
     def register(cls: _Class) -> _Class:
-        if name in _BACKENDS or name == TORCH:
+        if name in _BACKENDS or name in (TORCH, AUTO):
             raise ValueError(f"there is a backend {name!r} already")
         _BACKENDS[name] = cls()
         return cls
@@ -72,12 +73,22 @@ def register_backend(name: str) -> Callable[[_Class], _Class]:
     return register
 
 
-TORCH = "torch"
+TORCH, AUTO = "torch", "auto"
 
 
 def list_backends() -> list[str]:
-    """Names that `load_model(backend=…)` takes, installed or not; torch first."""
+    """What computes encoders, by the names that `load_model(backend=…)` takes, installed or not; torch first."""
     return [TORCH, *sorted(_BACKENDS)]
+
+
+def installed() -> list[str]:
+    """Backends other than torch that are installed."""
+    found = []
+    for name, backend in sorted(_BACKENDS.items()):
+        with suppress(MissingPackageError):
+            backend.versions()
+            found.append(name)
+    return found
 
 
 def get_backend(name: str) -> Backend:
@@ -87,7 +98,9 @@ def get_backend(name: str) -> Backend:
         ArgumentError: there is none.
     """
     if name not in _BACKENDS:
-        raise ArgumentError(f"backend={name!r}: there is no such backend; write one of {', '.join(list_backends())}")
+        raise ArgumentError(
+            f"backend={name!r}: there is no such backend; write one of {', '.join([AUTO, *list_backends()])}"
+        )
     return _BACKENDS[name]
 
 

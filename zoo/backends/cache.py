@@ -13,8 +13,11 @@ import torch
 from torch import nn
 
 from zoo.files import writing_folder
+from zoo.strangers.folders import Place
+from zoo.strangers.locks import Held, locked
 
 _FACTS = "facts.json"
+_WAIT = 60.0  # seconds, for another process that copies its program
 
 
 def home() -> Path:
@@ -49,7 +52,7 @@ def program_in(place: Path, versions: Mapping[str, str], make: Callable[[Path], 
         made = Path(temporary)
         make(made)
         (made / _FACTS).write_text(json.dumps(versions, indent=2), encoding="utf-8")
-        yield _kept(made, place)
+        yield _kept(made, place, versions)
 
 
 def drop(place: Path) -> None:
@@ -64,11 +67,15 @@ def _versions_in(place: Path) -> dict[str, str] | None:
         return None
 
 
-def _kept(made: Path, place: Path) -> Path:
-    """Where the program is kept; where it was made if the cache cannot be written, or another process was faster."""
-    with suppress(OSError):
-        drop(place)
-        with writing_folder(place) as draft:
-            shutil.copytree(made, draft, dirs_exist_ok=True)
+def _kept(made: Path, place: Path, versions: Mapping[str, str]) -> Path:
+    """Where the program is kept; where it was made if the cache cannot be written."""
+    with suppress(OSError, Held):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Of two processes that make it at once, the second must not take away what the first has open.
+        with locked(Place.of(place.parent) / f"{place.name}.lock", wait=_WAIT):
+            if _versions_in(place) != dict(versions):
+                drop(place)
+                with writing_folder(place) as draft:
+                    shutil.copytree(made, draft, dirs_exist_ok=True)
         return place
     return made

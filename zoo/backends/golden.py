@@ -23,6 +23,22 @@ def golden_items(encoder: Encoder) -> list[Item]:
     return []
 
 
+def trial_batches(encoder: Encoder) -> list[list[Item]]:
+    """Batches as in real work, by which runtimes are timed; [] where it reads neither texts nor images.
+
+    Texts of about 12, 40 and 120 words: of many inputs `prefetch.batches` puts those of nearly one length together.
+    """
+    if "text" in encoder.modalities:
+        words = (_TEXTS[2] + " " + _TEXTS[1]).split()
+        return [
+            [Item(text=" ".join((words * 3)[at : at + length + at % 3])) for at in range(count)]
+            for length, count in ((12, 8), (40, 12), (120, 4))
+        ]
+    if "image" in encoder.modalities:
+        return [[Item(image=_image(240, 320, seed)) for seed in range(8)]]
+    return []
+
+
 def _image(height: int, width: int, seed: int) -> np.ndarray:
     """A smooth field with some noise, `(height, width, 3)`: noise alone has one vector, whatever its values."""
     y, x = np.mgrid[:height, :width] / 40.0

@@ -201,9 +201,8 @@ def embed_dataset(
     finder = None if regions is None else finder_of(regions, device)
     with settings_to_ignore(ignore, opened) as settings:
         embedder = _opened(model, device, backend, settings, opened.columns)
-    differences = [tower.compiled.difference for tower in embedder.towers if tower.compiled is not None]
-    if backend != "torch" and differences and say is not None:
-        say(f"backend {backend}, at most {max(differences):.1e} from torch")
+    if backend != "torch" and say is not None:
+        say(f"backend {embedder.backend}")
     embedder = embedder if region is None else embedder.with_region_rule(region)
     embedder = embedder if against is None else embedder.with_against(against)
     need_one_vector(embedder.spec, "a folder of vectors")

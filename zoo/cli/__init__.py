@@ -17,7 +17,7 @@ from types import ModuleType
 
 from zoo._version import __version__
 from zoo.allocator import keep_freed
-from zoo.cli._shared import with_like
+from zoo.cli._shared import telling, with_like
 from zoo.errors import ZooError
 from zoo.strangers.terminal import clean_output
 
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         with_like(chosen)
-        status = chosen.run(chosen)
+        with telling():
+            status = chosen.run(chosen)
         sys.stdout.flush()
         return status
     except ZooError as error:

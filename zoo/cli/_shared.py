@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import math
 import os
 import shutil
@@ -80,15 +81,34 @@ def add_backend(parser: argparse.ArgumentParser, option: str = "--backend") -> N
         dest="model_backend",
         default="torch",
         metavar="NAME",
-        help="what computes the vectors on a CPU: torch, openvino or onnx; the same vectors (default: torch)",
+        help="what computes the vectors on a CPU: torch, openvino, onnx, or auto for what a trial finds fastest here; the same "
+        "vectors (default: torch)",
     )
 
 
 def say_backend(model: "Embedder", name: str) -> None:
-    """On stderr, how far a backend's vectors are from torch's."""
-    found = [tower.compiled.difference for tower in model.towers if tower.compiled is not None]
-    if found:
-        print(f"backend {name}, at most {max(found):.1e} from torch", file=sys.stderr, flush=True)
+    """On stderr, what computes a model and how far from torch's vectors."""
+    if name != "torch":
+        print(f"backend {model.backend}", file=sys.stderr, flush=True)
+
+
+class _Stderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def telling(name: str = "zoo.backends") -> Iterator[None]:
+    """What a room logs is on stderr meanwhile: what backend="auto" finds out may come long after a model was loaded."""
+    log, handler = logging.getLogger(name), _Stderr()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 def add_ignore(parser: argparse.ArgumentParser, more: str = "") -> None:

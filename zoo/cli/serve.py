@@ -95,6 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
     api_key = arguments.api_key or os.environ.get("ZOO_API_KEY") or None
     bound_socket(arguments.host, arguments.port).close()  # an error before the model is loaded
     model, reranker = _opened(arguments, alone)
+    if arguments.model_backend == "auto":
+        from zoo.backends import settle
+
+        settle(model)  # no request waits for it
     options = {"allow_urls": arguments.allow_urls, "cors": arguments.cors, "heif": arguments.heif}
     app = create_app(model, reranker=reranker, limits=limits, api_key=api_key, **options)
     if not is_loopback(arguments.host) and not api_key:

@@ -58,9 +58,9 @@ def described(model: "Embedder") -> str:
 def backends(model: "Embedder") -> str:
     """Which towers a backend computes, and how far from torch; "" of none."""
     return "; ".join(
-        f"{'+'.join(sorted(tower.encoder.modalities))}: {found.backend}, at most {found.difference:.1e} from torch"
+        f"{'+'.join(sorted(tower.encoder.modalities))}: {tower.compiled.told}"
         for tower in model.towers
-        if (found := tower.compiled) is not None
+        if tower.compiled is not None
     )
 
 

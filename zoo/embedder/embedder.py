@@ -14,7 +14,7 @@ from zoo.arguments import checked, flag, iterable, many, number, one_of, optiona
 from zoo.arguments import dtype as dtype_of
 from zoo.embedder.aiming import facing
 from zoo.embedder.cutting import TRUNCATIONS, Cuts, Truncation
-from zoo.embedder.describing import described, elsewhere, names_of
+from zoo.embedder.describing import backends, described, elsewhere, names_of
 from zoo.embedder.fingerprints import fingerprint
 from zoo.embedder.fused import disjoint
 from zoo.embedder.given import is_vectors, many_of
@@ -129,6 +129,11 @@ class Embedder(WithOutputs, WithSpans, nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @property
+    def backend(self) -> str:
+        """What computes which tower, and how far from torch; "torch" where nothing else does (see `zoo.backends`)."""
+        return backends(self) or "torch"
 
     @property
     def region_rule(self) -> RegionRule:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.encoders.base import Batch, Encoder
-from zoo.encoders.program import Compiled
+from zoo.encoders.program import Runtime
 from zoo.inputs.item import Tokens
 from zoo.pooling.spans import pooled_spans
 from zoo.similarity import finished
@@ -22,14 +22,14 @@ class Tower(nn.Module):
     Attributes:
         similarity: of the model that the tower is part of, which sets it; with "dot" vectors keep their norms.
         outputs: what else it gives of a text, by the names of `spec.outputs` (see `zoo.outputs`).
-        compiled: its encoder's forward pass in another runtime, None where torch computes it (see `zoo.backends`).
+        compiled: what computes its encoder's forward pass in place of torch, None for torch (see `zoo.backends`).
 
     Raises:
         ValueError: the pooler makes no sense after the encoder.
     """
 
     similarity: Similarity = "cosine"
-    compiled: Compiled | None = None
+    compiled: Runtime | None = None
 
     def __init__(
         self, encoder: Encoder, pooler: nn.Module, head: nn.Module, outputs: Mapping[str, nn.Module] | None = None

@@ -1,6 +1,7 @@
 """An encoder's forward pass as one function of tensors, and what runs it in another runtime (see `zoo.backends`)."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,26 @@ class States(nn.Module):
         return self.encoder(dict(zip(self.inputs, tensors, strict=True))).states
 
 
-class Compiled:
+class Runtime(ABC):
+    """What a tower asks for its encoder's states before torch.
+
+    Attributes:
+        told: what computes them, in a few words.
+    """
+
+    @property
+    @abstractmethod
+    def told(self) -> str: ...
+
+    @abstractmethod
+    def __call__(self, encoder: nn.Module, batch: Batch) -> Tokens | None:
+        """What `encoder.forward` gives; None where torch has to compute it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()  # a copy or pickle of a model computes with torch: it may be made to be changed
+
+
+class Compiled(Runtime):
     """An encoder's forward pass in another runtime, for as long as its weights are those that the program was made of.
 
     Attributes:
@@ -64,8 +84,12 @@ class Compiled:
         self._known = {*program.inputs, *program.also}
         self._watched = _Watched(encoder)
 
+    @property
+    def told(self) -> str:
+        return f"{self.backend}, at most {self.difference:.1e} from torch"
+
     def __call__(self, encoder: nn.Module, batch: Batch) -> Tokens | None:
-        """What `encoder.forward` gives; None where torch has to compute it: gradients, changed weights, a watched module, another batch."""
+        """None where there are gradients, changed weights, a watched module, another batch."""
         if torch.is_grad_enabled() or self._run is None or not batch.keys() <= self._known:
             return None
         if not self._watched.same(encoder):
@@ -79,9 +103,6 @@ class Compiled:
         if any(module.training or module._forward_hooks or module._forward_pre_hooks for module in encoder.modules()):
             return None
         return self._program.tokens(self._run([batch[name] for name in self._program.inputs]), batch)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()  # a copy or pickle of a model computes with torch: it may be made to be changed
 
 
 class _Watched:
