@@ -6,25 +6,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-
-def rounds(
-    candidates: dict[str, Callable[[], object]], repeat: int = 5, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, list[float]]:
-    """Seconds of every candidate in every round; all candidates run in turn, so that a busy moment hurts all alike."""
-    for run in candidates.values():
-        run()  # warm-up
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(repeat):
-        for name, run in candidates.items():
-            start = clock()
-            run()
-            times[name].append(clock() - start)
-    return times
+from zoo.benching.timing import rounds as rounds
+from zoo.benching.timing import speed
 
 
 def processor_seconds(pids: Sequence[int]) -> float:
@@ -47,8 +35,7 @@ def speed_rows(times: dict[str, list[float]], amount: float, baseline: str) -> l
     """Name, amount per second (median), and the median of the ratios to the baseline in the same round."""
     rows = []
     for name, seconds in times.items():
-        ratio = statistics.median(b / s for b, s in zip(times[baseline], seconds, strict=True))
-        rows.append([name, round(amount / statistics.median(seconds), 1), f"{ratio:.2f}x"])
+        rows.append([name, round(amount / statistics.median(seconds), 1), f"{speed(times, name, baseline):.2f}x"])
     return rows
 
 

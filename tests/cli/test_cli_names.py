@@ -16,6 +16,11 @@ COMMANDS = {
     "embed": (["embed", "texts.txt", "--out", "out", "--model", "NAME"], 0, ""),
     "eval": (["eval", "NAME", "--tasks", "nothing-is-called-so"], 2, "nothing-is-called-so"),
     "compare": (["compare", "NAME", "--data", "pairs.csv", "--no-speed"], 0, "mymodel: "),
+    "bench": (
+        ["bench", "NAME", "--count", "2", "--rounds", "1", "--backend", "torch", "--beside", "none"],
+        0,
+        "text-test",
+    ),
     "inspect": (["inspect", "NAME", "--data", "pairs.csv"], 0, "text-test"),
     "mine": (["mine", "pairs.csv", "--teacher", "NAME", "--out", "mined.jsonl", "--quiet"], None, "mined"),
     "merge": (["merge", "NAME", "./NAME", "--out", "merged"], 0, ""),
@@ -27,7 +32,7 @@ COMMANDS = {
     "cluster": (["cluster", "texts.txt", "--k", "2", "--model", "NAME"], 0, "text"),
     "dedupe": (["dedupe", "texts.txt", "--model", "NAME"], 0, "groups: of 2 items"),
 }
-LONGER = {"eval", "compare", "inspect", "merge", "train", "publish", "verify", "mine", "calibrate"}
+LONGER = {"eval", "compare", "bench", "inspect", "merge", "train", "publish", "verify", "mine", "calibrate"}
 NO_MODEL = {"list", "export", "rerank"}
 LONG_RUNNING = {"demo", "serve", "search"}
 

@@ -34,6 +34,10 @@ def here(tmp_path_factory):
 
 # command line → what is said; all of them are run in `here`. Each command has one for a name that is none, or no model at all.
 REFUSED = {
+    "bench no-such": "no model is called 'no-such'",
+    "bench model --images gone": "gone: it does not exist",
+    "bench model --texts gone.txt": "gone.txt",
+    "bench model --json no/x.json": "there is no folder",
     "card no-such": "no model is called 'no-such'",
     "card zoo-mini --write no/card.md": "no/card.md",
     "card zoo-mini --write file": "File exists",

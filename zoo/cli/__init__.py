@@ -30,7 +30,7 @@ GROUPS = {
     "Embed and search": ("encode", "embed", "search", "rerank"),
     "Data": ("classify", "cluster", "dedupe", "export"),
     "Train": ("train", "mine", "merge"),
-    "Evaluate": ("eval", "compare", "inspect", "calibrate"),
+    "Evaluate": ("eval", "compare", "bench", "inspect", "calibrate"),
     "Publish and serve": ("publish", "verify", "serve", "demo"),
 }
 

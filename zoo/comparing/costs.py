@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from zoo.allocator import keep_freed
 from zoo.errors import ZooError
+from zoo.machine import peak_mb
 
 if TYPE_CHECKING:
     from zoo.comparing.contenders import Contender
@@ -209,15 +210,6 @@ class Round:
         return {"ms": 1000 * statistics.median(times), "rate": rate, "threads": torch.get_num_threads()}
 
 
-def _peak() -> dict[str, float]:
-    """VmHWM begins anew with the program; getrusage would still count the process that forked it."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return {}
-    line = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM:"))
-    return {"mb": int(line.split()[1]) / 1024}
-
-
 def main(incoming: IO[bytes], outgoing: IO[str]) -> None:
     """What the process of a model does; answers are lines of JSON."""
     keep_freed()
@@ -227,7 +219,7 @@ def main(incoming: IO[bytes], outgoing: IO[str]) -> None:
     one = Round(Contender(str(source), source, settings).opened(device), single, together)
     print(json.dumps({}), file=outgoing, flush=True)
     for _ in iter(incoming.readline, b""):
-        print(json.dumps(one.measure() | _peak()), file=outgoing, flush=True)
+        print(json.dumps(one.measure() | {"mb": peak_mb()}), file=outgoing, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from zoo.allocator import keep_freed
 from zoo.errors import ZooError
 from zoo.evaluation.results import Result, today
 from zoo.loading import is_folder
+from zoo.machine import cores, peak_mb
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -75,7 +76,7 @@ def measured_apart(where: str, threads: int, images: int = 256, texts: int = 200
     Raises:
         ZooError: this machine has fewer cores, or the process failed; the message has its last line.
     """
-    if threads > (there := len(_cores())):
+    if threads > (there := len(cores())):
         raise ZooError(
             f"{threads} threads cannot be measured on {there} core{'s' if there > 1 else ''}; use --no-speed"
         )
@@ -96,7 +97,7 @@ def measured(model: "Embedder", images: int = 256, texts: int = 2000) -> dict[st
     """
     sentences = [f"a photo of thing number {i} on a table" for i in range(texts)]
     with tempfile.TemporaryDirectory() as folder:
-        paths = _photos(Path(folder), images)
+        paths = photos(Path(folder), images)
         model.encode(paths[:32])
         model.encode(sentences[:32])
         rates = {}
@@ -105,7 +106,8 @@ def measured(model: "Embedder", images: int = 256, texts: int = 2000) -> dict[st
         for name, one in (("ms for one image", paths[0]), ("ms for one text", sentences[0])):
             times = sorted(_seconds(lambda one=one: model.encode(one), 15))
             rates[name] = 1000 * times[len(times) // 2]
-    return rates | _peak()
+    peak = peak_mb()
+    return rates if peak is None else rates | {"MB": peak}
 
 
 def _seconds(call: Callable[[], Any], times: int) -> list[float]:
@@ -117,7 +119,7 @@ def _seconds(call: Callable[[], Any], times: int) -> list[float]:
     return found
 
 
-def _photos(folder: Path, count: int) -> list[Path]:
+def photos(folder: Path, count: int) -> list[Path]:
     """Coarse colours with grain: files of the size of photos, without a photo."""
     import numpy as np
     from PIL import Image
@@ -134,22 +136,6 @@ def _photos(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def _peak() -> dict[str, float]:
-    """VmHWM begins anew with the program; getrusage would still count the process that forked it."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return {}
-    line = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM:"))
-    return {"MB": int(line.split()[1]) / 1024}
-
-
-def _cores() -> list[int]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def main() -> None:
     """What `measured_apart` runs: prints one line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m zoo.evaluation.speed")
@@ -158,7 +144,7 @@ def main() -> None:
         parser.add_argument(name, type=int, nargs="?", default=least)
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, _cores()[: options.threads])  # before any library starts its threads
+        os.sched_setaffinity(0, cores()[: options.threads])  # before any library starts its threads
     keep_freed()  # as the command `zoo` does, whose speed this is
     import torch
 
