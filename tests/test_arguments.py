@@ -69,6 +69,7 @@ WRONG: dict[str, list[Any]] = {
     "towers": ["text", 5, [5], ["smell"], [], object()],
     "truncation": [5, "left", object()],
     "region": [5, "red-circle", ["dense"], object()],
+    "pixels": [5, "fast", object()],
     "rule": [5, "red-circle", None, object()],
     "against": [5, "video", ["image"], object()],
     "target": [5, "video", ["image"], None, object()],

@@ -67,6 +67,7 @@ def _rule(name: str, value: Any) -> "RegionRule":
     ignore=texts,
     truncation=optional(one_of("text", "reference")),
     region=optional(_rule),
+    pixels=optional(one_of("exact", "scaled")),
     against=optional(text),
     towers=optional(texts),
     layers=optional(whole()),
@@ -85,6 +86,7 @@ def load_model(
     ignore: Sequence[str] = (),
     truncation: 'Literal["text", "reference"] | None' = None,
     region: "RegionRule | str | None" = None,
+    pixels: 'Literal["exact", "scaled"] | None' = None,
     against: str | None = None,
     towers: Sequence[str] | None = None,
     layers: int | None = None,
@@ -111,6 +113,8 @@ def load_model(
             authors' code does. Vectors differ; fingerprints too.
         region: how regions of images are read where no encoder reads them, a rule of `zoo.regions` or its name: "masked-crop" (the
             default), "dense", "dense-hd", "ensemble".
+        pixels: "scaled" decodes JPEG photos at 1/2, 1/4 or 1/8 where they stay at least twice as large as the model scales them to, by
+            default "exact". Vectors differ slightly; fingerprints too. `save_pretrained` keeps it.
         against: what texts are to be compared with, of a model whose texts have a vector for each (`ModelSpec.targets`).
         towers: what is wanted of a model whose towers may be left out, such as EmbeddingGemma 2: towers=["text"] or ["text",
             "image"]. The others take no memory, and the model says that it does not read their media; text is always read, and
@@ -123,8 +127,8 @@ def load_model(
             torch until it has computed for some seconds, then what a trial finds fastest here.
 
     Raises:
-        ArgumentError: an argument of another type, a device that is not here, or a revision of what is not on the Hub; nothing
-            has been opened.
+        ArgumentError: an argument of another type, a device that is not here, a revision of what is not on the Hub, or `pixels` of a
+            model that reads no images, or images of any size; of a registered name nothing has been opened.
         UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
         NoSuchBlockError: `layers` of a model that has fewer, or whose blocks cannot be told apart.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError. NotOfferedError: `towers` of a
@@ -146,6 +150,8 @@ def load_model(
         _check_head(get_spec(known), dim)
     if against is not None and is_registered(known):
         get_spec(known).check_target(against)
+    if pixels is not None and is_registered(known):
+        get_spec(known).check_pixels(pixels)
     if backend != "torch":
         from zoo.backends import check_backend, run_by  # which loads torch
 
@@ -174,6 +180,8 @@ def load_model(
                 tower.encoder.format = model.spec.format
     if region is not None:
         model = model.with_region_rule(region)
+    if pixels is not None:
+        model.pixels = pixels
     if against is not None:
         model.against = against
     if layers is not None or dim is not None:

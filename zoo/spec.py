@@ -231,6 +231,22 @@ class ModelSpec:
         if wrong := [code for code in self.languages if not re.fullmatch(r"[a-z]{2,3}|multilingual", code)]:
             raise ValueError(f"{self.name}: a language is an ISO 639-1 code or multilingual, not {wrong[0]!r}")
 
+    def check_pixels(self, pixels: str) -> None:
+        """Raises ArgumentError where the facts tell already that images cannot be decoded so (see `Embedder.pixels`)."""
+        if "image" not in self.modalities:
+            raise ArgumentError(
+                f"pixels={pixels!r} is how images are decoded, and {self.name} reads none; leave it out"
+            )
+        if self.format is not None and pixels == "scaled":
+            raise self.no_scaled_pixels()
+
+    def no_scaled_pixels(self) -> ArgumentError:
+        """The error where images are not scaled to one size."""
+        return ArgumentError(
+            f"pixels='scaled' is for models that scale every image to one size, such as clip-vit-b32; {self.name} reads images at a "
+            "size of their own, and decoding is little of its time: leave it out"
+        )
+
     def check_target(self, target: str) -> None:
         """Raises ArgumentError where texts of the model are not made to be compared with this in particular (`targets`)."""
         if not self.targets:

@@ -82,6 +82,7 @@ def _pers(name: str, value: Any) -> Any:
     force=flag,
     device=optional(device_here),
     backend=text,
+    pixels=optional(one_of("exact", "scaled")),
     ignore=texts,
     split=optional(text),
     root=optional(path),
@@ -119,6 +120,7 @@ def embed_dataset(
     force: bool = False,
     device: str | None = None,
     backend: str = "torch",
+    pixels: str | None = None,
     ignore: Sequence[str] = (),
     split: str | None = None,
     root: Path | str | None = None,
@@ -165,7 +167,8 @@ def embed_dataset(
         update: vectors of inputs that have vanished from the source go; without it they stay.
         force: look into inputs whose place, size and time are those of before, too, and embed again what holds something else.
         device: where a model given by name runs; by default a GPU if there is one. backend: what computes its vectors, as in
-            `load_model`; no part of what is stored, since the vectors are the same. ignore: columns that are read as if they
+            `load_model`; no part of what is stored, since the vectors are the same. pixels: how a model given by name decodes large
+            JPEG photos, as in `load_model`; searching follows it. ignore: columns that are read as if they
             were not there; other names as in `load_model`.
         split: rows of this split alone; all rows by default. root, as_text, encoding, separator, allow_outside: as
             in `open_pairs`; also where `source` is a folder of images, among which links may lead out.
@@ -200,7 +203,7 @@ def embed_dataset(
     opened.check(asked_for, said)
     finder = None if regions is None else finder_of(regions, device)
     with settings_to_ignore(ignore, opened) as settings:
-        embedder = _opened(model, device, backend, settings, opened.columns)
+        embedder = _opened(model, device, backend, pixels, settings, opened.columns)
     if backend != "torch" and say is not None:
         say(f"backend {embedder.backend}")
     embedder = embedder if region is None else embedder.with_region_rule(region)
@@ -379,16 +382,25 @@ def _dim(embedder: "Embedder", dim: int | None) -> int:
 
 
 def _opened(
-    model: "Embedder | str | Path", device: str | None, backend: str, ignore: Sequence[str], columns: Collection[str]
+    model: "Embedder | str | Path",
+    device: str | None,
+    backend: str,
+    pixels: str | None,
+    ignore: Sequence[str],
+    columns: Collection[str],
 ) -> "Embedder":
     """The model; what is to be ignored and is no column is a setting of its checkpoint."""
     if isinstance(model, str | Path):
         from zoo.loading import load_model
 
-        return load_model(model, device=device, ignore=ignore, backend=backend)
+        return load_model(model, device=device, ignore=ignore, backend=backend, pixels=pixels)
     if backend != "torch":
         raise ArgumentError(
             f"backend={backend!r} is of a model given by name; load this one with it: load_model(…, backend={backend!r})"
+        )
+    if pixels is not None:
+        raise ArgumentError(
+            f"pixels={pixels!r} is of a model given by name; load this one with it: load_model(…, pixels={pixels!r})"
         )
     if ignore:
         known = ", ".join(columns) or "none"

@@ -86,6 +86,15 @@ def add_backend(parser: argparse.ArgumentParser, option: str = "--backend") -> N
     )
 
 
+def add_pixels(parser: argparse.ArgumentParser) -> None:
+    """`--pixels`, wherever a model embeds images of the user's."""
+    parser.add_argument(
+        "--pixels",
+        choices=("exact", "scaled"),
+        help="of large JPEG photos: decoded exactly, or scaled, which is faster and differs slightly (default: as the model says)",
+    )
+
+
 def say_backend(model: "Embedder", name: str) -> None:
     """On stderr, what computes a model and how far from torch's vectors."""
     if name != "torch":
@@ -317,7 +326,7 @@ def open_model(arguments: argparse.Namespace) -> "Embedder":
     from zoo.loading import load_model
 
     with waiting(f"loading {arguments.model}"):
-        options = {name: getattr(arguments, name, None) for name in ("region", "against")}
+        options = {name: getattr(arguments, name, None) for name in ("region", "pixels", "against")}
         options["backend"] = backend = getattr(arguments, "model_backend", "torch")
         model = load_model(source(arguments.model), device=arguments.device, ignore=arguments.ignore, **options)
     say_backend(model, backend)
@@ -461,7 +470,8 @@ def open_made_by(arguments: argparse.Namespace, folder: Path, manifest: Mapping[
         with waiting(f"loading {arguments.model or made_by}"):
             name = source(arguments.model) if arguments.model else made_by
             made = manifest["fingerprint"]
-            options = {"region": made.get("region"), "backend": getattr(arguments, "model_backend", "torch")}
+            options = {"region": made.get("region"), "pixels": made.get("pixels")}
+            options["backend"] = getattr(arguments, "model_backend", "torch")
             model = load_model(name, device=arguments.device, ignore=arguments.ignore, **options)
             say_backend(model, options["backend"])
             if target := getattr(arguments, "against", None) or made.get("against"):

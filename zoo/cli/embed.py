@@ -35,6 +35,7 @@ from zoo.cli._shared import (
     above_zero,
     add_backend,
     add_model_options,
+    add_pixels,
     add_reading_options,
     add_task_option,
     add_vector_options,
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the vectors go")
     add_model_options(parser, more="or this column of the table; ")
     add_backend(parser)
+    add_pixels(parser)
     parser.add_argument(
         "--column",
         action="append",
@@ -152,6 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
             force=arguments.force,
             device=arguments.device,
             backend=arguments.model_backend,
+            pixels=arguments.pixels,
             ignore=arguments.ignore,
             split=arguments.split,
             root=arguments.root,

@@ -14,6 +14,7 @@ from zoo.cli._regions import told as in_words
 from zoo.cli._shared import (
     add_backend,
     add_model_options,
+    add_pixels,
     add_task_option,
     add_vector_options,
     check_output,
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rule_option(parser)
     add_model_options(parser)
     add_backend(parser)
+    add_pixels(parser)
     add_vector_options(parser)
     add_task_option(parser, "query")
     output = parser.add_mutually_exclusive_group()

@@ -51,6 +51,7 @@ from zoo.cli._shared import (
     add_device,
     add_like,
     add_pair_options,
+    add_pixels,
     check_output,
     existing,
     print_json,
@@ -112,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_like(parser, "models")
     add_device(parser, "or this column of the pairs; ")
     add_backend(parser)
+    add_pixels(parser)
     add_pair_options(parser)
     parser.add_argument("--max-bad", metavar="N|P%", help="fail if more rows of --pairs cannot be measured")
     parser.add_argument(
@@ -154,7 +156,8 @@ def run(arguments: argparse.Namespace) -> int:
     sides = read_all(arguments, arguments.pairs)
     tables = [one.pairs for one in sides]
     with waiting(f"loading {shown}"), settings_to_ignore(arguments.ignore, *tables) as settings:
-        model = load_model(name, device=arguments.device, ignore=settings, backend=arguments.model_backend)
+        options = {"backend": arguments.model_backend, "pixels": arguments.pixels}
+        model = load_model(name, device=arguments.device, ignore=settings, **options)
     say_backend(model, arguments.model_backend)
     shown, cache = _shown(shown), arguments.cache or default_cache()
     every, failed = [], 0
@@ -199,6 +202,11 @@ def _measure_data(arguments: argparse.Namespace) -> int:
     if arguments.pairs or arguments.mixed:
         raise ZooError("--pairs and --mixed are of one model, without --data; several models are compared by --data")
     packs = _names_in(arguments.tasks or "")
+    for option, value in (("--backend", arguments.model_backend != "torch"), ("--pixels", arguments.pixels)):
+        if value:
+            raise ZooError(
+                f"{option} is of one model, without --data; beside it write NAME@pixels=scaled, or leave it out"
+            )
     if others := [name for name in packs if name not in NAMES]:
         raise ZooError(
             f"--tasks {others[0]}: beside --data, or of several models, {', '.join(NAMES)} are measured; other tasks one model at a time"

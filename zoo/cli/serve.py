@@ -19,6 +19,7 @@ from zoo.cli._shared import (
     add_backend,
     add_device,
     add_like,
+    add_pixels,
     open_model,
     port,
     positive,
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_like(parser)
     add_device(parser)
     add_backend(parser)
+    add_pixels(parser)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: 127.0.0.1)")
     parser.add_argument("--port", type=port, default=8000, help="0 takes any free one (default: 8000)")
     parser.add_argument(
@@ -117,6 +119,8 @@ def _check_models(arguments: argparse.Namespace, alone: bool) -> None:
         raise ZooError(f"--against is of an embedder's texts, and {arguments.model} is a reranker; leave it out")
     if alone and arguments.model_backend != "torch":
         raise ZooError(f"--backend is of embedders, and {arguments.model} is a reranker; leave it out")
+    if alone and arguments.pixels:
+        raise ZooError(f"--pixels is of embedders, and {arguments.model} is a reranker; leave it out")
 
 
 def _opened(arguments: argparse.Namespace, alone: bool) -> "tuple[Any, Reranker | None]":

@@ -66,7 +66,8 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
 
     where = source(arguments.name)
     opened = isinstance(where, Path) or is_source(where) or where.startswith((".", "/", "~")) or LIKE in where
-    spec = load_model(where, device="cpu", ignore=arguments.ignore).spec if opened else get_spec(where)
+    model = load_model(where, device="cpu", ignore=arguments.ignore) if opened else None
+    spec = model.spec if model is not None else get_spec(where)
     shorter = [cut for cut in spec.dims if cut != spec.dim]
     made = f"./{spec.trained_folder}" if spec.recipe and not opened else ""
     loads = opened or spec.hub_id or spec.source or spec.packaged or spec.recipe
@@ -88,6 +89,7 @@ def _model(arguments: argparse.Namespace) -> "tuple[ModelSpec, dict[str, str | N
         "image" if "image" in spec.modalities else "frame": f"{spec.image_size} x {spec.image_size} pixels"
         if spec.image_size
         else None,
+        "large photos": "JPEG files decoded scaled (pixels='scaled')" if model and model.pixels == "scaled" else None,
         "text": f"up to {spec.max_tokens:,} tokens" if spec.max_tokens else None,
         "languages": spec.language_names,
         "text against": ", ".join(spec.targets) or None,

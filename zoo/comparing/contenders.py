@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 WHOLE = ("dim", "layers")  # settings that are whole numbers
-SETTINGS = (*WHOLE, "revision", "region", "against")
+SETTINGS = (*WHOLE, "revision", "region", "pixels", "against")
 _SET = re.compile(r"(?P<name>.+)@(?P<settings>[a-z_]+=[^@]*)", re.DOTALL)
 
 

@@ -19,6 +19,7 @@ from zoo.embedder.fingerprints import fingerprint
 from zoo.embedder.fused import disjoint
 from zoo.embedder.given import is_vectors, many_of
 from zoo.embedder.outputs import WithOutputs
+from zoo.embedder.photos import WithPhotos
 from zoo.embedder.regional import regions_of
 from zoo.embedder.routes import Reader, Routes
 from zoo.embedder.spans import WithSpans
@@ -44,7 +45,7 @@ class RankHit(NamedTuple):
     score: float
 
 
-class Embedder(WithOutputs, WithSpans, nn.Module):
+class Embedder(WithOutputs, WithPhotos, WithSpans, nn.Module):
     """A model of the zoo. An item goes to the first tower whose encoder reads every modality that it carries.
 
     Where different modalities have a tower each, an item of several is fused by the model's rule (see `zoo.fusion`). Where no encoder

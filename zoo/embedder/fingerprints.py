@@ -22,6 +22,9 @@ def fingerprint(model: "Embedder", prompt: str, dim: int, regions: bool) -> dict
     said = followed or not is_default(model.region_rule)
     rule = {"region": described(model.region_rule)} if said else {}
     pages = {} if model.spec.pages == "image" else {"pages": model.spec.pages}
+    photos = (
+        {"pixels": "scaled"} if model.pixels == "scaled" else {}
+    )  # in `preprocessing` too, whose hash nobody can follow
     target = {} if model.against is None else {"against": model.against}
     return {
         "model": model.spec.name,
@@ -33,6 +36,7 @@ def fingerprint(model: "Embedder", prompt: str, dim: int, regions: bool) -> dict
         **norms,
         **rule,
         **pages,
+        **photos,
         **target,
     }
 

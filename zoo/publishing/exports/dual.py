@@ -50,6 +50,8 @@ def unfit(model: "Embedder") -> str:
             return "transformers has no such preprocessing of images"
         if transform.engine != "torch":
             return "transformers resizes images with torch"
+        if transform.pixels != "exact":
+            return "transformers decodes photos exactly"
         if transform.interpolation not in RESAMPLE:
             return f"transformers has no {transform.interpolation} interpolation in torch"
         if transform.crop_rounding != "floor" and transform.resize != "squash":

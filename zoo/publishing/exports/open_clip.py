@@ -192,6 +192,8 @@ def _preprocess_cfg(image: "OpenClipImage") -> dict[str, Any]:
         wrong = "a crop without a resize"
     elif transform.interpolation not in ("bicubic", "bilinear"):
         wrong = f"a {transform.interpolation} interpolation"
+    elif transform.pixels != "exact":
+        wrong = "a scaled decoding of photos: load it with pixels='exact'"
     elif transform.scale != UNIT:
         wrong = f"a scale of pixels other than 1/255 ({transform.scale:g})"
     elif transform.resize == "shortest" and size[0] != size[1] and transform.interpolation != "bicubic":

@@ -144,6 +144,8 @@ def _data_config(transform: "PixelTransform", known_crop: float | None) -> dict[
     if transform.resize == "none" or transform.scale != UNIT:
         what = "a crop without a resize" if transform.resize == "none" else "another scale of pixels than 1/255"
         raise NotExportableError(f"timm's preprocessing knows no {what.removeprefix('a ')}")
+    if transform.pixels != "exact":
+        raise NotExportableError("timm decodes photos whole, and this model scaled: load it with pixels='exact'")
     border = tuple(round(255 * mean) for mean in transform.mean)
     fill = (transform.fill,) * 3 if isinstance(transform.fill, int) else transform.fill
     if transform.resize == "longest" and fill != border:
