@@ -1,7 +1,6 @@
 """Feeds: pairs → the batch of a step, read in threads ahead of the model; determined by the seed and the step alone."""
 
 import math
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.callers import warn
 from zoo.embedder import Embedder
 from zoo.errors import InputError, TooManyBadItemsError
 from zoo.inputs.hashing import item_key
@@ -291,7 +291,7 @@ class RowFeed:
         if where not in self._silent and len(self._silent) < _SAID:
             self._silent.add(where)
             more = "; of further ones nothing is said" if len(self._silent) == _SAID else ""
-            warnings.warn(f"{where}: its audio is silence, from which there is nothing to learn{more}", stacklevel=2)
+            warn(f"{where}: its audio is silence, from which there is nothing to learn{more}")
 
     def _scores(self, pair: Pair, chosen: Sequence[int]) -> list[float] | None:
         """A teacher's scores `1 + M` of the positive and the chosen hard negatives, -inf where there is none; None for a

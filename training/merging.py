@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import regions
+from zoo.callers import warn
 from zoo.embedder import Embedder
 from zoo.formats import read_json, read_object
 from zoo.formats.checks.config_schema import scale_of
@@ -248,13 +248,12 @@ def merge_with(
     if others:
         told += [f"stored in another type than the merged model: {'; '.join(f'{n}, {k}' for n, k in others.items())}"]
     for line in told:
-        warnings.warn(line, stacklevel=3)
+        warn(line)
     norms = sum(map(keeps_statistics, merged.modules()))
     if norms and len(sources) > 1:
-        warnings.warn(
+        warn(
             f"the statistics of {norms} batch normalisations were averaged, which is not what the merged weights would "
-            "give; refresh_batch_norm measures them anew",
-            stacklevel=3,
+            "give; refresh_batch_norm measures them anew"
         )
     return merged
 

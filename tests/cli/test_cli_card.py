@@ -59,7 +59,7 @@ def test_a_folder(tmp_path, capsys):
     folder = tmp_path / "mine"
     zoo.build_model("text-test").save_pretrained(folder)
     assert main(["card", str(folder)]) == 2
-    assert "holds no README.md; `zoo publish" in capsys.readouterr().err
+    assert "holds no README.md; `zoo show" in capsys.readouterr().err
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n\nWords [red]of[/red] mine.\n")
     assert main(["card", str(folder)]) == 0
     shown = capsys.readouterr().out

@@ -80,6 +80,12 @@ def test_mine_writes_pairs_with_their_hard_negatives_and_leaves_out_near_duplica
     assert max(map(len, out.splitlines())) <= 300
 
 
+def test_mine_says_nothing_of_the_score_of_negatives_that_there_are_not(mining, run, tmp_path):
+    _, out, _ = mine(run, mining, tmp_path / "none.jsonl", "--max-score", "-1")
+    assert "nan" not in out
+    assert "mean score: 0.800 of the positives\n" in out
+
+
 def test_mine_takes_every_filter_and_tells_machines(mining, run, tmp_path):
     status, out, _ = mine(
         run,

@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from zoo.encoders.image_transform import Normalize, PixelTransform
+from zoo.encoders.image_transform import CLIP_MEAN, Normalize, PixelTransform
 
 SIZES = [(640, 480), (333, 500), (57, 91), (224, 224), (225, 224), (1000, 200), (301, 300), (31, 31), (447, 333)]
 MODES = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
@@ -134,3 +134,15 @@ def test_no_resize_crops_the_middle_and_fills():
     whole = torch.zeros(3, 64, 64, dtype=torch.uint8)
     whole[:, 12:52] = transforms.PILToTensor()(image)[:, :, 18:82]
     assert torch.equal(ours, whole)
+
+
+def test_in_half_precision_pixels_are_normalised_in_float32_and_cast_once():
+    pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    normalize = Normalize(PixelTransform((16, 16)))
+    exact = normalize(pixels)
+    assert torch.tensor(CLIP_MEAN).bfloat16().float().tolist() != pytest.approx(CLIP_MEAN, abs=1e-4), (
+        "rounded, they are others"
+    )
+    for dtype in (torch.bfloat16, torch.float16):
+        assert torch.equal(normalize.to(dtype)(pixels), exact.to(dtype))
+    assert torch.equal(normalize.to(torch.float32)(pixels), exact)

@@ -1,5 +1,6 @@
 """Hybrid search: fusion and BM25 against plain recomputations, both stores, filters, updates, what is kept and what is refused."""
 
+import contextlib
 import math
 import random
 import warnings
@@ -186,7 +187,40 @@ def test_what_another_process_has_kept_meanwhile_stays(tmp_path):
         warnings.simplefilter("error")
         keep(folder, pa.array(["x"]), save, "bm25-")
     assert (folder / "a").read_text() == "theirs"
-    assert [path.name for path in tmp_path.iterdir()] == ["bm25-1"]
+    assert {path.name for path in tmp_path.iterdir()} == {"bm25-1", ".lock-bm25-"}
+
+
+def test_what_a_killed_writer_has_left_goes_and_a_living_ones_stays(tmp_path):
+    import os
+    import signal
+    import time
+
+    def wait(draft):
+        (tmp_path / "begun").touch()
+        time.sleep(60)
+
+    def child():
+        keep(tmp_path / "bm25-1", pa.array(["x"]), wait, "bm25-")
+
+    def drafts():
+        return [path.name for path in tmp_path.iterdir() if path.name.startswith(".bm25-")]
+
+    if not (number := os.fork()):
+        with contextlib.suppress(BaseException):
+            child()
+        os._exit(1)
+    try:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        keep(tmp_path / "bm25-2", pa.array(["x"]), lambda draft: None, "bm25-")
+        assert len(drafts()) == 1
+        assert not (tmp_path / "bm25-2").exists(), "the other one has the lock"
+    finally:
+        os.kill(number, signal.SIGKILL)
+        os.waitpid(number, 0)
+    keep(tmp_path / "bm25-2", pa.array(["x"]), lambda draft: None, "bm25-")
+    assert not drafts()
+    assert (tmp_path / "bm25-2").is_dir()
 
 
 def test_where_nothing_can_be_written_it_lives_for_the_process(index, monkeypatch):

@@ -21,6 +21,7 @@ from zoo.backends.auto import LOG, Auto
 from zoo.backends.base import AUTO, TORCH, Backend, get_backend, installed, list_backends, name_of, register_backend
 from zoo.backends.cache import digest_of, drop, home, program_in
 from zoo.backends.golden import golden_items
+from zoo.callers import warn
 from zoo.encoders.base import Batch, Encoder
 from zoo.encoders.program import Compiled, Program, States
 from zoo.errors import ArgumentError, BackendError, MissingWeightsError
@@ -83,7 +84,7 @@ def run_by(model: "Embedder", name: str) -> "Embedder":
     if len(left) == len(found):
         raise BackendError(f"{model.spec.name} cannot be run by {name} ({told}); leave backend out")
     if left:
-        warnings.warn(f"torch goes on computing a part of {model.spec.name} ({told})", stacklevel=2)
+        warn(f"torch goes on computing a part of {model.spec.name} ({told})")
     for tower, compiled in zip(model.towers, found, strict=True):
         tower.compiled = None if isinstance(compiled, str) else compiled
     return model

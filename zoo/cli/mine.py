@@ -310,9 +310,9 @@ def _summarise(mined: Any, arguments: argparse.Namespace, skipped: Path | None, 
         left -= count
     rows.append(("left to choose from", f"{left:,}", f"{left / max(1, report.candidates):.1%}"))
     print_table(("filter", "candidates", "share"), rows, numbers=("candidates", "share"))
-    print(
-        f"mean score: {report.positive_mean:.3f} of the positives, {report.negative_mean:.3f} of the chosen negatives"
-    )
+    means = {"positives": report.positive_mean, "chosen negatives": report.negative_mean}
+    if told := [f"{mean:.3f} of the {what}" for what, mean in means.items() if not math.isnan(mean)]:
+        print(f"mean score: {', '.join(told)}")
     if report.far_positives:
         print(f"{report.far_positives:,} pairs dropped: their positive is not among the best of the ranking")
     if report.too_few:

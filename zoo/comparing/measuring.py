@@ -1,7 +1,6 @@
 """Comparing: every model embeds the data once, one model after the other; figures are of what all of them could embed."""
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from zoo.arguments import checked, flag, named_texts, optional, path, text, whole
 from zoo.arguments import device as device_here
+from zoo.callers import warn
 from zoo.comparing.budget import Budget
 from zoo.comparing.comparison import Comparison, Entry
 from zoo.comparing.contenders import Contender, contenders
@@ -287,7 +287,7 @@ def _embedded(
     weights = list(model.parameters())
     note = one.note(model)
     if note:
-        warnings.warn(f"{one.shown}: {note}", stacklevel=2)
+        warn(f"{one.shown}: {note}")
     entry = Entry(
         one.shown,
         one.word,

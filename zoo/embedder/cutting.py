@@ -1,10 +1,10 @@
 """Texts that are longer than a model reads: said once with what is lost of them, or refused."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoo.callers import warn
 from zoo.encoders.base import Encoder
 from zoo.errors import NotOfferedError, TextTooLongError
 
@@ -66,7 +66,7 @@ class Cuts:
         """The warning that is due, in the caller's own thread."""
         if self._found and not self._told():
             self.model.__dict__[TOLD] = True
-            warnings.warn(self._found, stacklevel=3)
+            warn(self._found)
 
     def _told(self) -> bool:
         return TOLD in self.model.__dict__

@@ -1,6 +1,5 @@
 """Embedder: a model is a list of towers (`tower.py`); everything ends as a vector in one space, of unit length but for "dot"."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo.arguments import checked, flag, iterable, many, number, one_of, optional, path, text, vectors, whole
 from zoo.arguments import dtype as dtype_of
+from zoo.callers import warn
 from zoo.embedder.aiming import facing
 from zoo.embedder.cutting import TRUNCATIONS, Cuts, Truncation
 from zoo.embedder.describing import backends, described, elsewhere, names_of
@@ -24,6 +24,7 @@ from zoo.embedder.regional import regions_of
 from zoo.embedder.routes import Reader, Routes
 from zoo.embedder.spans import WithSpans
 from zoo.embedder.streaming import Encoded, EvalMode, kept, packed, progress_bar, stream
+from zoo.embedder.tasks import asked
 from zoo.embedder.tower import Tower
 from zoo.embedder.tracks import Track, encode_track
 from zoo.errors import ArgumentError, UnsupportedInputError
@@ -31,7 +32,7 @@ from zoo.fusion import WeightedSum
 from zoo.inputs.item import Item, as_item
 from zoo.inputs.regions import Region
 from zoo.inputs.spacing import PERS, Per, Spacing
-from zoo.prompts import Role, arguments_of, for_role, name_for, text_of
+from zoo.prompts import Role, for_role, name_for, text_of
 from zoo.regions import MaskedCrop, RegionRule, rule_of
 from zoo.scales import Scales
 from zoo.similarity import PRECISIONS, Precision, check_precision, similarity
@@ -354,7 +355,7 @@ class Embedder(WithOutputs, WithPhotos, WithSpans, nn.Module):
             task, examples: what queries ask for, in place of a prompt (see `zoo.prompts.of_task`): described in words, with pairs of a
                 query and its answer, or by name, as the model has it.
         """
-        return self.encode(inputs, **arguments_of(self.spec, "query", prompt, prompt_name, task, examples), **options)
+        return self.encode(inputs, **asked(self.spec, "query", prompt, prompt_name, task, examples), **options)
 
     def encode_document(
         self,
@@ -366,7 +367,7 @@ class Embedder(WithOutputs, WithPhotos, WithSpans, nn.Module):
         **options: Any,
     ) -> Tensor | list[Tensor] | Iterator[Tensor]:
         """`encode` with the model's document prompt, or that of a task by name; where it has none, with none at all."""
-        return self.encode(inputs, **arguments_of(self.spec, "document", prompt, prompt_name, task), **options)
+        return self.encode(inputs, **asked(self.spec, "document", prompt, prompt_name, task), **options)
 
     @checked(
         inputs=iterable,
@@ -481,7 +482,7 @@ class Embedder(WithOutputs, WithPhotos, WithSpans, nn.Module):
             )
         if dim not in self.spec.dims:
             trained = f"only for {list(self.spec.dims)}" if self.spec.dims else "for no cut"
-            warnings.warn(f"{self.spec.name} was trained {trained}; {dim} columns lose accuracy", stacklevel=6)
+            warn(f"{self.spec.name} was trained {trained}; {dim} columns lose accuracy")
         return dim
 
     @checked(dim=optional(whole()), regions=flag)

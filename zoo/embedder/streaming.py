@@ -3,7 +3,6 @@
 import contextlib
 import os
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.callers import warn
 from zoo.embedder.cutting import Cuts
 from zoo.embedder.documents import DocumentTower
 from zoo.encoders.prefetch import Prefetch, batches, windows
@@ -218,10 +218,9 @@ class _Paths:
                     self.left -= 1
                     if os.path.isfile(value):
                         self.left = 0
-                        warnings.warn(
+                        warn(
                             f"{value!r} is embedded as a text, though a file is called so; for the file pass "
-                            f"pathlib.Path({value!r})",
-                            stacklevel=2,
+                            f"pathlib.Path({value!r})"
                         )
 
 
@@ -353,11 +352,11 @@ def kept(results: Iterator[Encoded], on_error: str) -> Iterator[Tensor]:
             skipped.append(result.error)  # type: ignore[arg-type]
     if silent:
         listed = ", ".join(map(str, silent[:5])) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
-        warnings.warn(f"silence, of which a vector says nothing: item {listed}", stacklevel=2)
+        warn(f"silence, of which a vector says nothing: item {listed}")
     if skipped:
         listed = "; ".join(str(error) for error in skipped[:5])
         more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        warnings.warn(f"{len(skipped)} bad items were skipped: {listed}{more}", stacklevel=2)
+        warn(f"{len(skipped)} bad items were skipped: {listed}{more}")
 
 
 @torch.inference_mode(False)  # ordinary tensors, whatever mode the caller is in

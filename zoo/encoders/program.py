@@ -1,6 +1,5 @@
 """An encoder's forward pass as one function of tensors, and what runs it in another runtime (see `zoo.backends`)."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.callers import warn
 from zoo.encoders.folding import version_of
 from zoo.inputs.item import Tokens
 
@@ -94,10 +94,9 @@ class Compiled(Runtime):
             return None
         if not self._watched.same(encoder):
             self._run = None
-            warnings.warn(
+            warn(
                 f"the weights were changed since {self.backend} was given them, and torch computes from here on; save the model and "
-                "load it again for the backend",
-                stacklevel=2,
+                "load it again for the backend"
             )
             return None
         if any(module.training or module._forward_hooks or module._forward_pre_hooks for module in encoder.modules()):

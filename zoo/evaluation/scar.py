@@ -4,7 +4,6 @@ The metric is Hit@1 among the captions of the region's own row. Ties lose: the r
 a ranking which keeps the order of equals would call them hits.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.callers import warn
 from zoo.embedder import Embedder
 from zoo.embedder.aiming import facing
 from zoo.errors import NoResultError, UnsupportedModalityError
@@ -191,6 +191,4 @@ def _margins(model: Embedder, query: Tensor, captions: Tensor) -> np.ndarray:
 def _name(reasons: Sequence[str], total: int) -> None:
     if reasons:
         more = f"; and {len(reasons) - _SHOWN:,} more" if len(reasons) > _SHOWN else ""
-        warnings.warn(
-            f"{len(reasons):,} of {total:,} rows are left out: {'; '.join(reasons[:_SHOWN])}{more}", stacklevel=3
-        )
+        warn(f"{len(reasons):,} of {total:,} rows are left out: {'; '.join(reasons[:_SHOWN])}{more}")

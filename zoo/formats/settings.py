@@ -4,13 +4,13 @@ What a file may say is data, one table per file, in `zoo.formats.known`: read th
 """
 
 import json
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from zoo.callers import warn
 from zoo.errors import UnreadSettingError
 
 NOBODY = "the zoo knows no setting of this name, and cannot tell whether it changes a vector"
@@ -81,10 +81,9 @@ class Ignore:
         if (seen := _WATCHED.get()) is not None:
             seen.append(self)
         elif unmet := sorted(self.keys - self.met):
-            warnings.warn(
+            warn(
                 f"ignore={unmet}: nothing of this checkpoint was refused by {'this name' if len(unmet) == 1 else 'these names'}; "
-                "leave it out, or correct the spelling",
-                stacklevel=4,
+                "leave it out, or correct the spelling"
             )
 
 

@@ -1,10 +1,10 @@
 """Shortening: a model's first blocks and first dimensions alone, as 2D Matryoshka and Starbucks models are used."""
 
-import warnings
 from typing import TYPE_CHECKING
 
 from torch import nn
 
+from zoo.callers import warn
 from zoo.errors import ArgumentError, NoSuchBlockError, NotOfferedError
 from zoo.heads import DenseStack, Identity, Linear
 
@@ -31,7 +31,7 @@ def shorten(model: "Embedder", layers: int | None = None, dim: int | None = None
     dim = None if dim == spec.dim else dim
     if dim is not None and dim not in spec.dims:
         trained = f"only for {list(spec.dims)}" if spec.dims else "for no cut"
-        warnings.warn(f"{spec.name} was trained {trained}; {dim} dimensions lose accuracy", stacklevel=4)
+        warn(f"{spec.name} was trained {trained}; {dim} dimensions lose accuracy")
     heads = [] if dim is None else [_shortened(tower.head, dim) for tower in model.towers]
     before = sum(weight.numel() for weight in model.parameters())
     for tower in model.towers if layers is not None and layers < max(_depths(model)) else ():

@@ -2,10 +2,10 @@
 
 import inspect
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
+from zoo.callers import warn
 from zoo.encoders.rust import opening, panicked
 from zoo.encoders.tokenizing import open_tokenizer
 from zoo.errors import MissingWeightsError
@@ -111,11 +111,10 @@ def _say_built(tokenizer: Any, content: dict[str, Any], path: Path) -> None:
             raise
         same = False
     if not same:
-        warnings.warn(
+        warn(
             f"{path} splits texts otherwise than transformers' {cls.__name__} does, which has its own {', '.join(other)}. The class "
             "counts, as for the installed transformers. For the file, which transformers 4 followed, write "
-            '"tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json, which it heeds for most types',
-            stacklevel=2,
+            '"tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json, which it heeds for most types'
         )
 
 

@@ -1,11 +1,11 @@
 """Vision-language checkpoints: config.json of a backbone that transformers knows, or an adapter (LoRA, DoRA) for one."""
 
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from zoo.callers import warn
 from zoo.encoders.sequence.backbones import backbone_of, check_dtype, known_types
 from zoo.errors import MissingWeightsError, UnreadSettingError, UnrecognisedCheckpointError
 from zoo.formats import PROCESSOR_FILES, TOKENIZER_FILES, check_weights, read_json, read_object, weight_files
@@ -177,7 +177,7 @@ def _check(told: bool, check: Callable[[], None]) -> None:
     except UnreadSettingError as error:
         if not told:
             raise
-        warnings.warn(str(error), stacklevel=2)
+        warn(str(error))
 
 
 def _pooler_of(like: ModelSpec, where: str) -> "nn.Module":

@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.callers import warn
 from zoo.errors import InputError, MissingWeightsError, NotSavedError, ZooError
 from zoo.files import save_tensors, share
 from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
@@ -84,10 +84,9 @@ def replace_folder(folder: Path, towers: int, write: Callable[[Path], None], pro
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if foreign := [name for name in FOREIGN if (folder / name).exists()]:
-        warnings.warn(
+        warn(
             f"{folder} also holds {', '.join(foreign)} of what was there before, which goes on describing that; remove "
-            "it, or save into a new folder",
-            stacklevel=4,
+            "it, or save into a new folder"
         )
     return folder
 

@@ -2,11 +2,11 @@
 
 import contextlib
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.callers import warn
 from zoo.errors import DamagedShardError, DiskFullError, IndexStateError, ReadOnlyIndexError
 from zoo.index import generations
 from zoo.index.base import FACTS, IndexFacts
@@ -74,9 +74,8 @@ def _older(home: Place, kind: type[Store], folder: Path) -> Store | None:
         if manifest and generations.unfinished(home) is not None:
             index = kind.open_at(home)
             if index.facts.fingerprint == manifest["fingerprint"]:
-                warnings.warn(
-                    f"another process builds the index of {folder} anew; until it is finished, answers are those of before",
-                    stacklevel=2,
+                warn(
+                    f"another process builds the index of {folder} anew; until it is finished, answers are those of before"
                 )
                 return index
     return None
@@ -148,10 +147,7 @@ def _old(home: Place, kind: type[Store]) -> Store | None:
         return kind.open_at(folder)
     except IndexStateError as error:
         if (folder / FACTS).kind():
-            warnings.warn(
-                f"the index is built anew from the shards, without what was upserted into it besides: {error}",
-                stacklevel=2,
-            )
+            warn(f"the index is built anew from the shards, without what was upserted into it besides: {error}")
         return None
 
 

@@ -14,12 +14,12 @@ import os
 import re
 import stat
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.callers import warn
 from zoo.errors import ReadOnlyIndexError, ZooError
 from zoo.index import generations
 from zoo.index.locks import Lease
@@ -118,7 +118,7 @@ def _tell(home: Home, folder: Path) -> None:
     remedy = (
         "" if made_here(folder) else ". If it is your own, say so once: zoo search --adopt (open_index(adopt=True))"
     )
-    warnings.warn(f"{said}; its index {kept}{remedy}", stacklevel=4)
+    warn(f"{said}; its index {kept}{remedy}")
 
 
 def tidy(home: Home, kinds: "Sequence[type[Store]]") -> None:

@@ -1,13 +1,15 @@
 """What the lists beside the vectors share: the texts of an index's rows, the best rows by a score, and a place to be kept in."""
 
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.callers import warn
 from zoo.errors import ArgumentError
 from zoo.files import writing_folder
+from zoo.strangers.folders import Place
+from zoo.strangers.locks import Held, locked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,16 +80,22 @@ def keep(folder: Path, rows: "pa.Array", save: Callable[[Path], Any], older: str
     """
     import pyarrow as pa
 
+    parent = folder.parent
     try:
-        with writing_folder(folder) as draft:
-            save(draft)
-            with pa.ipc.new_file(str(draft / IDS), pa.schema([("id", pa.string())])) as writer:
-                writer.write_table(pa.table({"id": rows.cast(pa.string())}))
+        with locked(Place.of(parent) / f".lock-{older}"):
+            for draft in parent.glob(f".{older}*"):  # of a writer that was killed, for the lock is ours
+                shutil.rmtree(draft, ignore_errors=True)
+            with writing_folder(folder) as draft:
+                save(draft)
+                with pa.ipc.new_file(str(draft / IDS), pa.schema([("id", pa.string())])) as writer:
+                    writer.write_table(pa.table({"id": rows.cast(pa.string())}))
+    except Held:
+        return  # another process is writing one, and this one is kept for this process alone
     except OSError as error:
         if folder.is_dir():
             return  # another process has made the same meanwhile
         told = f"{folder} cannot be written ({error.strerror or error}); what is looked for in texts is made for this process alone"
-        warnings.warn(told, stacklevel=6)
+        warn(told)
         return
     for one in folder.parent.glob(f"{older}*"):
         if one != folder:

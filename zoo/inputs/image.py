@@ -1,10 +1,10 @@
 """Images: files, bytes and arrays → pixels; every byte is distrusted."""
 
 import io
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.callers import warn
 from zoo.errors import (
     CorruptImageError,
     ImageTooLargeError,
@@ -172,7 +172,7 @@ def _from_pil(image: "Image.Image", name: str) -> "np.ndarray":
     # libheif has turned the pixels as the container says, whose EXIF says so once more.
     orientation = 1 if image.format == "HEIF" else image.getexif().get(_EXIF_ORIENTATION, 1)
     if image.format is None and orientation in range(2, 9):
-        warnings.warn(_TURNED, stacklevel=2)
+        warn(_TURNED)
     mode = image.mode
     if mode.startswith("I;16") or mode in ("I", "F"):
         grey = _eight_bits(np.asarray(image), name)

@@ -3,8 +3,7 @@
 Each module imports its library when it is imported itself; `import zoo` loads none of them.
 """
 
-import warnings
-
+from zoo.callers import warn
 from zoo.errors import MissingPackageError
 from zoo.spec import ModelSpec
 
@@ -24,8 +23,7 @@ def missing(error: ImportError, extra: str) -> MissingPackageError:
 def warn_of_norms(spec: ModelSpec, what: str) -> None:
     """One warning for a model whose norms count, because `what` chooses by itself how it compares vectors."""
     if spec.similarity == "dot":
-        warnings.warn(
+        warn(
             f"{spec.name} compares by dot product, and its vectors keep their norms; {what} that compares by cosine ranks "
-            "otherwise: choose dot product (inner product) there",
-            stacklevel=3,
+            "otherwise: choose dot product (inner product) there"
         )

@@ -9,8 +9,9 @@ import os
 import pkgutil
 import sys
 import threading
-import warnings
 from typing import TYPE_CHECKING
+
+from zoo.callers import warn
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -123,8 +124,7 @@ def _import(plugin: "EntryPoint") -> None:
     except (Exception, SystemExit) as error:
         _FAILED.add((plugin.group, plugin.value))
         package = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist is not None else "an unknown package"
-        warnings.warn(
+        warn(
             f"the plug-in {plugin.name!r} of {package} ({plugin.group}: {plugin.value}) cannot be imported and is left out: "
-            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            stacklevel=4,
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         )

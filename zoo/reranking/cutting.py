@@ -1,8 +1,8 @@
 """Pairs of texts that are longer than a reranker reads: said once with what is lost of them, or refused."""
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
+from zoo.callers import warn
 from zoo.embedder.cutting import TOLD, Truncation
 from zoo.errors import TextTooLongError
 
@@ -43,4 +43,4 @@ class PairCuts:
         """The warning that is due, in the caller's own thread."""
         if self._found and TOLD not in self.model.__dict__:
             self.model.__dict__[TOLD] = True
-            warnings.warn(self._found, stacklevel=3)
+            warn(self._found)

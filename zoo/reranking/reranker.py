@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.arguments import checked, flag, iterable, many, one_of, optional, path, whole, wrong
 from zoo.arguments import dtype as a_dtype
+from zoo.callers import warn
 from zoo.embedder import RankHit
 from zoo.embedder.cutting import TRUNCATIONS, Truncation
 from zoo.encoders.base import Batch, Encoder
@@ -234,7 +234,7 @@ class Reranker(nn.Module):
                 bad.append(str(error.at(index)))
         if bad:
             told = "; ".join(bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
-            warnings.warn(f"{len(bad)} of {len(pairs)} documents are not ranked: {told}", stacklevel=3)
+            warn(f"{len(bad)} of {len(pairs)} documents are not ranked: {told}")
         return sorted(hits, key=lambda hit: -hit.score)[:k]  # stable: equal scores keep the order of the documents
 
     @checked(folder=path, dtype=optional(a_dtype))

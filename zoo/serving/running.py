@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import resource
 import signal
 import socket
 import threading
@@ -69,6 +68,10 @@ def run(app: "FastAPI", host: str, port: int, ready: str) -> None:
 
 def _many_descriptors() -> None:
     # The usual soft limit, 1024, is soon used up by connections that send nothing.
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2**16)), hard))

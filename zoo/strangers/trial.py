@@ -5,7 +5,6 @@ repository of the Hub and a folder alike, since a folder may be anybody's. A sec
 """
 
 import hashlib
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from zoo.callers import warn
 from zoo.errors import UnrecognisedCheckpointError
 from zoo.strangers import seen, tokenizers
 from zoo.strangers.confined import Answer, Confined, ConfinedError
@@ -79,7 +79,7 @@ def _tried(content: bytes, where: str) -> bool:
         if len(content) > _LARGE:
             _CHILD.close()  # it would keep what that took
     except OSError as error:  # where no process may be started, the checks before this one must do
-        warnings.warn(f"{where}: the tokenizer could not be tried in a process of its own ({error})", stacklevel=2)
+        warn(f"{where}: the tokenizer could not be tried in a process of its own ({error})")
         return False
     except ConfinedError as error:
         if error.reason != "failed":  # else it cannot be opened, and says so here too

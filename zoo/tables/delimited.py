@@ -2,7 +2,6 @@
 
 import csv
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from zoo.callers import warn
 from zoo.errors import TableError
 from zoo.tables.bounds import MAX_COLUMNS, MAX_LINE, MAX_VALUES
 from zoo.tables.cells import Guess
@@ -192,7 +192,7 @@ class CsvReader(RowReader):
             raise TableError(f"{told} If these lines are one text, say --separator {self.separator!r}")
         if (maybe or surely) and not self._doubted:
             self._doubted = True
-            warnings.warn(told, stacklevel=2)
+            warn(told)
 
     def _judge_quotes(self) -> None:
         """Whether quotes are letters: where all lines have the header's number of cells so, and as cells in quotes some do not."""

@@ -1,6 +1,5 @@
 """Audio in a sequence, through the processor of a backbone that hears."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from zoo.callers import warn
 from zoo.encoders.base import Batch
 from zoo.encoders.sequence.media import Medium, Setup, marker_of, medium_of, plain, register_media_reader
 from zoo.errors import InvalidAudioError, MissingWeightsError, UnrecognisedCheckpointError
@@ -55,10 +55,9 @@ class AudioReader:
         notice(samples)
         if most and len(samples) > round(most * self.rate):
             samples = samples[: round(most * self.rate)]
-            warnings.warn(
+            warn(
                 f"audio over {most:g} s is cut there: this {self.setup.config.model_type} model reads no more of one; embed "
-                "longer ones in windows",
-                stacklevel=2,
+                "longer ones in windows"
             )
         return self._medium(samples)
 

@@ -80,7 +80,9 @@ def card_text(name: str | Path) -> str:
 
     if folder := folder_of(name):
         if (text := _card_in(folder)) is None:
-            raise InvalidCardError(f"{folder} holds no README.md; `zoo publish {folder} --to …` writes one")
+            raise InvalidCardError(
+                f"{folder} holds no README.md; `zoo show {folder}` has its facts, and `zoo publish {folder} --to …` writes a card"
+            )
         return text
     if str(name).startswith("hf:"):
         repo, _, revision = str(name).removeprefix("hf:").partition("@")
