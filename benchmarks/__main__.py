@@ -26,6 +26,7 @@ LONG += (
     "text_models",
     "rerankers",
     "hybrid",
+    "search",
     "ranking",
     "losses",
     "reranker_training",

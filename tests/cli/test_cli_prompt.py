@@ -110,3 +110,67 @@ def test_a_line_that_is_no_unicode_is_an_error_of_its_own(ask, monkeypatch, caps
     assert [one["query"] for one in found][::2] == ["text 1", "text 2"]
     assert "results" in found[0]
     assert "error" in found[1]
+
+
+@pytest.fixture
+def file_of(folders, tmp_path, capsys):
+    """`file_of(name, lines, …)` → (status, the answers, stderr) of `--queries` with a file of these lines."""
+
+    def call(name, lines, *options, suffix=".txt"):
+        file = tmp_path / f"queries{suffix}"
+        file.write_text("".join(f"{line}\n" for line in lines))
+        status = main(["search", str(folders / name), "--queries", str(file), *map(str, options)])
+        captured = capsys.readouterr()
+        return status, [json.loads(line) for line in captured.out.splitlines()], captured.err
+
+    return call
+
+
+@pytest.mark.parametrize("options", [(), ("--where", "label = 'dog'"), ("--hybrid", "--backend", "exact")])
+def test_a_file_of_queries_is_answered_as_each_alone(file_of, folders, capsys, options):
+    lines = [f"text {number}" for number in (3, 11, 3, 20)]
+    status, found, err = file_of("texts", [lines[0], "", *lines[1:]], "-k", 4, *options)
+    assert (status, err, [one["query"] for one in found]) == (0, "", lines)
+    for line, answer in zip(lines, found, strict=True):
+        main(["search", str(folders / "texts"), line, "-k", "4", "--json", *options])
+        alone = json.loads(capsys.readouterr().out)
+        assert [one["id"] for one in answer["results"]] == [one["id"] for one in alone]
+        expected = [one["score"] for one in alone]
+        assert [one["score"] for one in answer["results"]] == pytest.approx(expected, abs=1e-5)
+
+
+def test_queries_of_jsonl_hold_images_and_one_that_fails_is_told_beside_the_others(file_of, folders, tmp_path):
+    photo = folders / "photos" / "00000.png"
+    (tmp_path / "a.png").write_bytes(photo.read_bytes())
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    asked = [
+        {"id": "one", "image": "a.png"},
+        {"text": "red"},
+        {"image": "broken.png"},
+        {"text": "red", "image": "a.png"},
+    ]
+    status, found, _ = file_of("images", map(json.dumps, asked), "-k", 2, suffix=".jsonl")
+    assert status == 2
+    assert [one["query"] for one in found] == ["one", "red", "broken.png", "red"]
+    assert found[0]["results"][0]["path"] == str(photo)
+    assert "broken.png" in found[2]["error"]
+    assert [len(found[place]["results"]) for place in (0, 1, 3)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 1 is no JSON"),
+        ("[]", "line 1: expected an object"),
+        ('{"text": "a", "txt": 1}', "unknown key 'txt'"),
+        ('{"text": 1}', "text is no text"),
+        ('{"image": "gone.png"}', "gone.png is no file"),
+    ],
+)
+def test_a_line_that_is_no_query_is_refused_before_a_model_is_loaded(file_of, monkeypatch, line, message):
+    monkeypatch.setattr(loading, "load_model", lambda *_, **__: pytest.fail("too late"))
+    status, found, err = file_of("texts", [line], suffix=".jsonl")
+    assert (status, found) == (2, [])
+    assert message in err
+    assert file_of("texts", [""])[0] == 2
+    assert "leave TEXT" in file_of("texts", ["a"], "b")[2]

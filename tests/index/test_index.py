@@ -67,6 +67,23 @@ def test_search_equals_a_matrix_product(index):
     assert ids(index.search(matrix[9], 1, exact=True)) == ["r9"]
 
 
+@pytest.mark.parametrize("where", [None, "label = 'cat'", "year = 2001", "label = 'zebra'"])
+def test_many_queries_find_what_each_finds_alone(index, where):
+    fill(index, 300)
+    queries = vectors(7, seed=1)
+    found = index.search(torch.from_numpy(queries), 12, where=where)
+    assert found == index.search(list(queries), 12, where=where)
+    for query, hits in zip(queries, found, strict=True):
+        alone = index.search(query, 12, where=where)
+        assert ids(hits) == ids(alone)
+        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in alone], atol=1e-5)
+    assert [ids(one) for one in index.search(queries[:1], 3, where=where)] == [ids(found[0])[:3]]
+    assert index.search(np.empty((0, DIM)), where=where) == []
+    with pytest.raises(VectorError, match="vector 1 is zero"):
+        index.search(np.stack([queries[0], np.zeros(DIM)]))
+    assert {len(hits) for hits in index.search(queries, 500)} == {300}
+
+
 CONDITIONS = {
     "label = 'cat'": lambda label, year, score, fresh, i: label == "cat",
     "LABEL != 'cat'": lambda label, year, score, fresh, i: label != "cat",
@@ -173,8 +190,6 @@ def test_upsert_refuses_what_does_not_fit_together(index):
         index.upsert(["a", "b"], vectors(3))
     with pytest.raises(VectorError, match="unknown attributes"):
         index.upsert(["a"], vectors(1), {"colour": ["red"]})
-    with pytest.raises(VectorError, match="takes one vector"):
-        index.search(vectors(2))
     index.upsert([], np.empty((0, DIM)))
     assert index.count() == 0
 
@@ -233,10 +248,36 @@ def test_an_exact_scan_in_many_blocks_equals_one(tmp_path, monkeypatch):
     fill(index, 300)
     query = vectors(1, seed=3)[0]
     whole = index.search(query, 20, where="label = 'cat'")
-    monkeypatch.setattr("zoo.index.exact.BLOCK", 7)
+    monkeypatch.setattr("zoo.index._scan.BLOCK", 7)
     found = index.search(query, 20, where="label = 'cat'")
     assert ids(found) == ids(whole)
     np.testing.assert_allclose([m.score for m in found], [m.score for m in whole], atol=1e-6)
+
+
+def test_equal_scores_keep_the_order_of_the_rows(tmp_path, monkeypatch):
+    """Rows 3, 10, 17, … are one vector: more of them than are asked for, in several blocks."""
+    index = ExactIndex.create(tmp_path / "i", fingerprint=PRINT, dim=DIM, columns=COLUMNS)
+    matrix = np.where(vectors(70) > 0, 0.25, -0.25)  # whose products have no rounding
+    matrix[3::7] = matrix[3]
+    index.upsert([f"r{i}" for i in range(70)], matrix)
+    for block in (5, 65536):
+        monkeypatch.setattr("zoo.index._scan.BLOCK", block)
+        monkeypatch.setattr("zoo.index._scan.FEWEST", block)
+        assert ids(index.search(matrix[3], 4)) == ["r3", "r10", "r17", "r24"]
+        assert ids(index.search(matrix[:9], 4)[3]) == ["r3", "r10", "r17", "r24"]
+
+
+def test_an_ascending_scan_finds_the_last_rows(tmp_path, monkeypatch):
+    """The order in which every row is better than all before it."""
+    monkeypatch.setattr("zoo.index._scan.BLOCK", 16)
+    index = ExactIndex.create(tmp_path / "i", fingerprint=PRINT, dim=DIM, columns=COLUMNS)
+    query = vectors(1, seed=4)[0]
+    matrix = vectors(200)
+    matrix = matrix[np.argsort(matrix @ query)]
+    index.upsert([f"r{i}" for i in range(200)], matrix)
+    assert ids(index.search(query, 20)) == [f"r{i}" for i in range(199, 179, -1)]
+    index.delete([f"r{i}" for i in range(150, 200, 2)])
+    assert ids(index.search(query, 3)) == ["r199", "r197", "r195"]
 
 
 # -- folders of `zoo embed` -----------------------------------------------------------------------------------------

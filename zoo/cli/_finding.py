@@ -70,19 +70,35 @@ class Finder:
         fused = self.hybrid.fuse(words, query, dense, where=where, depth=depth)[:k]
         return [match if match.kind else self._compared(match, scales) for match in fused]
 
-    def _nearest(self, query: Any, k: int, where: str | None, scales: "Scales") -> "list[Compared]":
-        from zoo.index import compared, search_kinds
+    def search_many(self, asked: Sequence[Any], k: int, where: str | None) -> "list[list[Compared]]":
+        """The same of many queries, which are encoded and searched together where one list of results is all that there is of each."""
+        from zoo.inputs.item import as_item
 
-        if self.column is not None and not self.plain:
-            found, best = search_kinds(self.index, query, k, scales=scales, column=self.column, where=where)
-            self._say_once(scales.unmeasured(best))
-        else:
-            matches = self.index.search(query, k, where=where)
-            kinds = [self._kind(match.attributes) for match in matches]
-            found = [compared(match, kind, scales) for match, kind in zip(matches, kinds, strict=True)]
-            best = {}
-            for match in found:
-                best.setdefault(match.kind, match.score)
+        if self.hybrid is not None or (self.column is not None and not self.plain):
+            return [self.search(one, k, where) for one in asked]
+        queries = self.model.encode_query(list(asked), dim=self.manifest["dim"], progress=False, **self.task)
+        found = self.index.search(queries, k, where=where)
+        scales = [self._scales("+".join(sorted(as_item(one).modalities))) for one in asked]
+        return [self._with_meaning(matches, of) for matches, of in zip(found, scales, strict=True)]
+
+    def _nearest(self, query: Any, k: int, where: str | None, scales: "Scales") -> "list[Compared]":
+        from zoo.index import search_kinds
+
+        if self.column is None or self.plain:
+            return self._with_meaning(self.index.search(query, k, where=where), scales)
+        found, best = search_kinds(self.index, query, k, scales=scales, column=self.column, where=where)
+        self._say_once(scales.unmeasured(best))
+        self._say_what_fits(scales, best)
+        return found
+
+    def _with_meaning(self, matches: "Sequence[SearchHit]", scales: "Scales") -> "list[Compared]":
+        """Results in the order of their scores, each with what its score says."""
+        from zoo.index import compared
+
+        found = [compared(match, self._kind(match.attributes), scales) for match in matches]
+        best: dict[str, float] = {}
+        for match in found:
+            best.setdefault(match.kind, match.score)
         self._say_what_fits(scales, best)
         return found
 

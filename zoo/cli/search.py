@@ -13,6 +13,9 @@ scores are shown beside the similarities; results that it cannot read come last.
 
 Without a query a prompt opens: the model is loaded once, and every line is a query (:help shows what else it takes). Lines from a pipe are answered
 too, as tab-separated columns, or with --json as one line of JSON per query.
+
+--queries FILE answers a file of them, many at a time, which is far quicker: a text to a line, or in a .jsonl file {"id": …, "text": …,
+"image": …}, where an image's path starts at the file. It prints one line of JSON per query.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli._finding import Finder, as_json
 from zoo.cli._hybrid import LISTS, add_hybrid_options, hybrid_columns, lists_of, told_ranks
+from zoo.cli._queries import answer_all, read_queries
 from zoo.cli._regions import add_region_options, check_regions, to_json, told
 from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
 from zoo.cli._shared import (
@@ -65,6 +69,7 @@ EXAMPLES = (
     'zoo search vectors/ "a dog barking" --kind audio --html found.html   # of several kinds of files those alone, with players',
     'zoo search vectors/ "error E1234" --hybrid           # by the words as well as by the meaning',
     'zoo search photos/ "Lisbon at night" --hybrid --hybrid-column title   # images by their titles too',
+    "zoo search vectors/ --queries queries.txt > found.jsonl      # a line of JSON for each line",
     "zoo search vectors/                                  # a prompt: a line is a query",
     "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
 )
@@ -95,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="weight of the image beside the text: 0 is the text alone, 1 the image alone (default: the model's own rule)",
     )
+    parser.add_argument("--queries", type=existing, metavar="FILE", help="answer many: a text to a line, or .jsonl")
     add_against_option(parser)
     add_task_option(parser, "query")
     add_region_options(parser)
@@ -131,22 +137,11 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.inputs.silence import refuse_silence
     from zoo.shards.folder import unfinished
     from zoo.tables.ignoring import settings_to_ignore
+    from zoo.vectors.opening import place_of
 
+    _check_options(arguments)
+    queries = None if arguments.queries is None else read_queries(arguments.queries)
     many = arguments.query is None and arguments.image is None
-    composed = arguments.query is not None and arguments.image is not None
-    if arguments.image_weight is not None and not composed:
-        raise ZooError("--image-weight is of an image and a text together; give --image FILE and TEXT")
-    if not arguments.html and not arguments.rerank and (arguments.root or arguments.allow_outside):
-        raise ZooError("--root and --allow-outside are of the images that --html shows, or that --rerank reads")
-    check_regions(arguments, int(arguments.image is not None))
-    check_search_options(arguments)
-    if arguments.html and many:
-        raise ZooError("--html is a page of one search; say what to look for: words, or --image FILE")
-    check_output(arguments.html)
-    if arguments.image is not None and not arguments.image.exists():
-        raise ZooError(f"{arguments.image} does not exist")
-    if arguments.image is not None:
-        refuse_silence(arguments.image)  # before a model is loaded
     manifest = read_manifest(arguments.folder)
     if arguments.where is not None:
         _check_filter(arguments.folder, arguments.where)
@@ -170,7 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image_weight is not None:
         _weigh(model, arguments.image_weight)
 
-    quiet = arguments.json and many
+    quiet = (arguments.json and many) or queries is not None
     told = {"sparse": arguments.sparse, "task": task_of(arguments)}
     finder = Finder(model, index, manifest, plain=arguments.plain, quiet=quiet, words=words, **told)
 
@@ -187,7 +182,39 @@ def run(arguments: argparse.Namespace) -> int:
     def check(kinds: "Sequence[str]") -> None:
         check_kinds(manifest, kinds, index.count)
 
+    def answer(asked: "Sequence[Any]") -> "list[list[SearchHit]]":
+        if reranker is not None:
+            return [search(one, arguments.k, arguments.where, arguments.kind) for one in asked]
+        for one in asked:
+            refuse_silence(one)
+        check_kinds(manifest, arguments.kind, index.count)
+        return finder.search_many(asked, arguments.k, narrowed(manifest, arguments.kind, arguments.where))
+
+    if queries is not None:
+        return answer_all(queries, answer, lambda match: place_of(match.reference, manifest))
     return _ask(arguments, manifest, search, check) if many else _once(arguments, manifest, search)
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Raises ZooError for options that say nothing together, before anything is opened."""
+    from zoo.inputs.silence import refuse_silence
+
+    if arguments.queries is not None and (arguments.query is not None or arguments.image is not None or arguments.html):
+        raise ZooError("--queries FILE has the queries; leave TEXT, --image and --html out")
+    composed = arguments.query is not None and arguments.image is not None
+    if arguments.image_weight is not None and not composed:
+        raise ZooError("--image-weight is of an image and a text together; give --image FILE and TEXT")
+    if not arguments.html and not arguments.rerank and (arguments.root or arguments.allow_outside):
+        raise ZooError("--root and --allow-outside are of the images that --html shows, or that --rerank reads")
+    check_regions(arguments, int(arguments.image is not None))
+    check_search_options(arguments)
+    if arguments.html and arguments.query is None and arguments.image is None:
+        raise ZooError("--html is a page of one search; say what to look for: words, or --image FILE")
+    check_output(arguments.html)
+    if arguments.image is not None and not arguments.image.exists():
+        raise ZooError(f"{arguments.image} does not exist")
+    if arguments.image is not None:
+        refuse_silence(arguments.image)  # before a model is loaded
 
 
 def _check_filter(folder: Path, where: str) -> None:

@@ -63,10 +63,13 @@ class VectorIndex(Protocol):
         """Removes rows by id or by filter; returns how many there were."""
         ...
 
-    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[SearchHit]:
+    def search(
+        self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False
+    ) -> list[SearchHit] | list[list[SearchHit]]:
         """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer; of several kinds see `search_kinds`.
 
         Args:
+            query: of a matrix `(n, dim)` each row is a query, and has a list of its own.
             where: an SQL condition over the attributes: "label = 'cat' AND year >= 2020".
             exact: compare with every row, even where there is an approximate index.
         """
@@ -185,12 +188,17 @@ def checked(vectors: Any, facts: IndexFacts) -> "np.ndarray":
     return matrix if facts.similarity == "dot" else matrix / lengths
 
 
-def checked_query(query: Any, facts: IndexFacts) -> "np.ndarray":
-    """One query vector as float32 `(dim,)`, of unit length but for "dot"."""
+def checked_queries(query: Any, facts: IndexFacts) -> "tuple[np.ndarray, bool]":
+    """Query vectors as float32 `(n, dim)`, of unit length but for "dot"; and whether that was one vector `(dim,)`."""
+    import numpy as np
+
+    if isinstance(query, Sequence):  # of tensors, perhaps: as one array
+        query = np.array([one.detach().cpu().numpy() if hasattr(one, "detach") else one for one in query])
+    single = np.ndim(query) == 1 if not hasattr(query, "ndim") else query.ndim == 1
     matrix = checked(query, facts)
-    if len(matrix) != 1:
-        raise VectorError(f"got {len(matrix)} query vectors; search takes one vector of length {facts.dim} at a time")
-    return matrix[0]
+    if single and len(matrix) != 1:
+        raise VectorError(f"got an empty query; search takes a vector of length {facts.dim}, or a matrix of them")
+    return matrix, single
 
 
 def checked_rows(
@@ -264,6 +272,12 @@ def _cells(column: "pa.ChunkedArray") -> list[Any]:
 def within(score: float, similarity: str) -> float:
     """A cosine without the last digit of rounding that makes 1.0000001 of it; a dot product as it is."""
     return score if similarity == "dot" else max(-1.0, min(1.0, score))
+
+
+def hit_of(row: Mapping[str, Any], score: float, similarity: str) -> SearchHit:
+    """A result, of a row as `rows_of` gives it."""
+    attributes = dict(row)
+    return SearchHit(attributes.pop("id"), within(score, similarity), attributes.pop("reference"), attributes)
 
 
 def stored_width(dim: int, precision: str) -> "tuple[Any, int]":

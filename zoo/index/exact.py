@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 from zoo.arguments import checked, mapping, one_of, whole
 from zoo.arguments import path as a_path
 from zoo.errors import DiskFullError
-from zoo.index.base import IndexFacts, SearchHit, as_float, within
+from zoo.index._scan import scan
+from zoo.index.base import IndexFacts, SearchHit, as_float, hit_of
 from zoo.index.segments import SEGMENTS, Snapshot
 from zoo.index.store import Store
 from zoo.shards.folder import read_vectors
@@ -17,8 +18,6 @@ from zoo.strangers.folders import Place
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-
-BLOCK = 65536  # rows: 192 MB at 768 dimensions in float32
 
 
 class ExactIndex(Store):
@@ -157,41 +156,18 @@ class ExactIndex(Store):
         tables = [self.facts.schema.empty_table(), *(segment.table for segment in now.segments)]
         return pa.concat_tables([table.select(columns) for table in tables]).filter(pa.array(kept))
 
-    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]:
+    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, exact: bool) -> list[list[SearchHit]]:
         import numpy as np
 
         now = self._now
-        keep = now.kept(where)
-        best_scores, best_rows = np.empty(0, np.float32), np.empty(0, np.int64)
-        for start in range(0, len(now), BLOCK):  # nothing but the current block is in memory
-            block = now.vectors[start : start + BLOCK]
-            rows = np.flatnonzero(keep[start : start + len(block)])
-            if not len(rows):
-                continue
-            scores = _scores(block if len(rows) == len(block) else block[rows], query, self.facts.precision)
-            best_scores = np.concatenate([best_scores, scores])
-            best_rows = np.concatenate([best_rows, rows + start])
-            if len(best_scores) > k:
-                # Partition, not sort: k of a block in linear time, and only the last k are put in order.
-                top = np.argpartition(-best_scores, k - 1)[:k]
-                best_scores, best_rows = best_scores[top], best_rows[top]
-        # The last key sorts first: by score, and equal ones by row, so that the same search gives the same order.
-        order = np.lexsort((best_rows, -best_scores))
-        return [_match(now, int(best_rows[i]), float(best_scores[i])) for i in order]
-
-
-def _match(now: Snapshot, number: int, score: float) -> SearchHit:
-    row = now.row(number)
-    return SearchHit(row.pop("id"), within(score, now.facts.similarity), row.pop("reference"), row)
-
-
-def _scores(block: "np.ndarray", query: "np.ndarray", precision: str) -> "np.ndarray":
-    # torch, not numpy: OpenBLAS threads beside torch's own cost both of them speed.
-    import numpy as np
-    import torch
-
-    matrix = torch.from_numpy(np.ascontiguousarray(as_float(block, precision)))
-    return (matrix @ torch.from_numpy(query)).numpy()
+        found = scan(now.vectors, self.facts.precision, now.kept(where), queries, k)
+        numbers, places = np.unique(np.concatenate([rows for rows, _ in found]), return_inverse=True)
+        rows, ends = now.rows(numbers), np.cumsum([len(rows) for rows, _ in found])[:-1]
+        kind = self.facts.similarity
+        return [
+            [hit_of(rows[place], float(score), kind) for place, score in zip(of_one, scores, strict=True)]
+            for of_one, (_, scores) in zip(np.split(places, ends), found, strict=True)
+        ]
 
 
 def _compressed(matrix: "np.ndarray", precision: str) -> "np.ndarray":

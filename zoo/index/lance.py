@@ -12,7 +12,7 @@ from zoo.arguments import checked, mapping, whole
 from zoo.arguments import path as a_path
 from zoo.errors import FilterError, IndexStateError, ZooError
 from zoo.files import is_full
-from zoo.index.base import FACTS, IndexFacts, SearchHit, as_float, rows_of, within
+from zoo.index.base import FACTS, IndexFacts, SearchHit, as_float, hit_of, rows_of
 from zoo.index.facts import ORIGIN
 from zoo.index.locks import gone
 from zoo.index.store import Store
@@ -33,6 +33,9 @@ TABLE = "vectors"
 # compared again in float32.
 PROBES = 20
 REFINE = 4
+# Queries in one search, and the column in which Lance says which of them a row answers.
+QUERIES = 256
+QUERY = "query_index"
 # A share of rows added since the index was built that is worth folding in.
 STALE = 0.1
 # Older versions that may lie around; more in a large table, since pruning rewrites the rows of small files.
@@ -307,23 +310,34 @@ class LanceIndex(Store):
 
         return self._read(asked, where).select(columns)
 
-    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]:
-        kind = self.facts.similarity
+    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, exact: bool) -> list[list[SearchHit]]:
+        found = []
+        for start in range(0, len(queries), QUERIES):
+            found += self._nearest_of(queries[start : start + QUERIES], k, where, exact)
+        return found
+
+    def _nearest_of(self, queries: "np.ndarray", k: int, where: str | None, exact: bool) -> list[list[SearchHit]]:
+        kind, several = self.facts.similarity, len(queries) > 1
+        # Of several queries in one search Lance says in a column of its own which a row answers.
         shown = [*self.facts.schema.names, "_distance"]
 
-        def nearest(table: Any) -> list[dict[str, Any]]:
-            found = table.search(query, vector_column_name="vector").distance_type(kind)
+        def nearest(table: Any) -> "pa.Table":
+            found = table.search(queries if several else queries[0], vector_column_name="vector").distance_type(kind)
             found = found.select(shown).limit(k).nprobes(PROBES).refine_factor(REFINE)
             if exact:
                 found = found.bypass_vector_index()
             if where is not None:
                 found = found.where(self._sql(where), prefilter=True)
-            return rows_of(found.to_arrow())
+            return found.to_arrow()
 
-        rows = self._read(nearest, where)  # of both kinds of similarity the distance is 1 - similarity
-        return [
-            SearchHit(row.pop("id"), within(1 - row.pop("_distance"), kind), row.pop("reference"), row) for row in rows
-        ]
+        rows = self._read(nearest, where)
+        asked = rows.column(QUERY).to_pylist() if several else [0] * len(rows)
+        distances = rows.column("_distance").to_pylist()  # of both kinds of similarity 1 - similarity
+        found: list[list[SearchHit]] = [[] for _ in queries]
+        rows = rows_of(rows.select(self.facts.schema.names))
+        for query, row, distance in zip(asked, rows, distances, strict=True):
+            found[query].append(hit_of(row, 1 - distance, kind))
+        return found
 
     def _sql(self, where: str) -> str:
         return Filter(where, self.facts.schema).sql

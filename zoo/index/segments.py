@@ -122,6 +122,7 @@ class Snapshot:
                     f"{after.place} holds other columns than {folder / FACTS} says; delete {folder} and build it again"
                 )
         self.vectors, self._about = _mapped(folder / VECTORS, facts, len(self))
+        self._asked: tuple[str | None, Any] = (None, None)  # the last filter, and the rows that it keeps
 
     @classmethod
     def read(cls, folder: Place, facts: IndexFacts, known: Self | None = None) -> Self:
@@ -191,13 +192,23 @@ class Snapshot:
 
         if where is None:
             return self.alive
-        asked = Filter(where, self.facts.schema)  # an empty index too says what is wrong with it
-        return self.alive & np.concatenate([self.alive[:0], *(asked.mask(segment.table) for segment in self.segments)])
+        if self._asked[0] != where:
+            asked = Filter(where, self.facts.schema)  # an empty index too says what is wrong with it
+            kept = np.concatenate([self.alive[:0], *(asked.mask(segment.table) for segment in self.segments)])
+            self._asked = where, self.alive & kept
+        return self._asked[1]
 
-    def row(self, number: int) -> dict[str, Any]:
-        """Id, reference and attributes of one row."""
-        segment = self._of(number)
-        return rows_of(segment.table.slice(number - segment.start, 1))[0]
+    def rows(self, numbers: "np.ndarray") -> list[dict[str, Any]]:
+        """Id, reference and attributes of these rows, whose numbers ascend."""
+        import numpy as np
+        import pyarrow as pa
+
+        found = [self.facts.schema.empty_table()]
+        ends = np.searchsorted(numbers, [segment.stop for segment in self.segments])
+        for segment, start, end in zip(self.segments, [0, *ends], ends, strict=False):
+            if start < end:
+                found.append(segment.table.take(pa.array(numbers[start:end] - segment.start)))
+        return rows_of(pa.concat_tables(found))
 
     def id_of(self, number: int) -> str:
         """The id of one row."""

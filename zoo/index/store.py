@@ -12,7 +12,7 @@ from zoo.arguments import path as a_path
 from zoo.arguments import vectors as some_vectors
 from zoo.errors import ArgumentError, IndexStateError, ZooError
 from zoo.index import generations
-from zoo.index.base import FACTS, IndexFacts, SearchHit, a_query, checked_query, checked_rows
+from zoo.index.base import FACTS, IndexFacts, SearchHit, a_query, checked_queries, checked_rows
 from zoo.index.locks import Lease, make_folder, writers_lock
 from zoo.strangers.folders import Place
 from zoo.strangers.made import made_here, mark
@@ -137,15 +137,20 @@ class Store(abc.ABC):
         return self._count(where)
 
     @checked(query=a_query, k=whole(), where=optional(text), exact=flag)
-    def search(self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False) -> list[SearchHit]:
+    def search(
+        self, query: Any, k: int = 10, *, where: str | None = None, exact: bool = False
+    ) -> list[SearchHit] | list[list[SearchHit]]:
         """The `k` rows nearest to a vector `(dim,)`, best first, fewer if there are fewer.
 
         Args:
+            query: of a matrix `(n, dim)` each row is a query, and has a list of its own; far quicker than one after the other.
             where: an SQL condition over the attributes: "label = 'cat' AND year >= 2020".
             exact: compare with every row, even where there is an approximate index.
         """
         self._check_open()
-        return self._nearest(checked_query(query, self.facts), k, where, exact)
+        queries, single = checked_queries(query, self.facts)
+        found = self._nearest(queries, k, where, exact) if len(queries) else []
+        return found[0] if single else found
 
     @checked(columns=texts, where=optional(text))
     def rows(self, columns: Sequence[str], where: str | None = None) -> "pa.Table":
@@ -211,7 +216,8 @@ class Store(abc.ABC):
     def _count(self, where: str | None) -> int: ...
 
     @abc.abstractmethod
-    def _nearest(self, query: "np.ndarray", k: int, where: str | None, exact: bool) -> list[SearchHit]: ...
+    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, exact: bool) -> list[list[SearchHit]]:
+        """Of each checked query, float32 `(n, dim)` with at least one, its results."""
 
     @abc.abstractmethod
     def _columns_of(self, columns: list[str], where: str | None) -> "pa.Table": ...
