@@ -27,15 +27,18 @@ from zoo.publishing.exports.tokenizers import as_transformers
 from zoo.spec import ModelSpec, need_one_vector
 from zoo.strangers.folders import Place
 
-# What the zoo calls a tensor → what transformers calls it.
+KINDS = ("text", "image", "video", "audio")
+TOGETHER = "fused"  # a text and an image of one item
+# What the zoo calls the tensors of a tower of one modality → what transformers calls them. All others keep their names after that of what
+# they are of: "image.alpha", "text.pooled", "fused.ids".
 NAMES = {
-    "ids": "input_ids",
-    "mask": "attention_mask",
-    "pixels": "pixel_values",
-    "frames": "pixel_values_videos",
-    "samples": "input_values",
-    "lengths": "input_lengths",
+    "text": {"ids": "input_ids", "mask": "attention_mask"},
+    "image": {"pixels": "pixel_values"},
+    "video": {"frames": "pixel_values_videos"},
+    "audio": {"samples": "input_values", "lengths": "input_lengths"},
 }
+# What tokenizers of transformers give beside, and no tower reads where it is 0.
+_BESIDE = "token_type_ids"
 _HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 # Options of transformers that would give other weights, or weights in another form.
 _REFUSED = ("quantization_config", "load_in_8bit", "load_in_4bit", "gguf_file", "state_dict", "variant", "subfolder")
@@ -96,7 +99,7 @@ class ZooOutput(ModelOutput):
     """Vectors `(batch, dim)` of what was given, and their similarity `(images, texts)`, `(videos, texts)` or `(audio, texts)`: unit
     vectors and their cosine, or, of a model that compares by dot product, vectors with their norms and that.
 
-    A model that reads text and images as one sequence gives `embeds`, one vector per item; of one with a tower each,
+    A model of one tower that reads several kinds gives `embeds` too, one vector per item, a text with its image; of one with a tower each,
     `get_fused_features` gives that.
     """
 
@@ -122,8 +125,11 @@ class ZooModel(PreTrainedModel):
         self.embedder = embedder
         self.post_init()
 
+    def initialize_weights(self) -> None:
+        """Nothing: the weights are there. The class of a backbone would draw those of layers that we put into it, such as experts."""
+
     def _init_weights(self, module: Any) -> None:
-        """Nothing: the weights are there, and are never silently random."""
+        """Nothing, as `initialize_weights`."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **options: Any) -> Self:
@@ -186,80 +192,113 @@ class ZooModel(PreTrainedModel):
         **rest: Any,
     ) -> ZooOutput:
         """Embeds what `ZooProcessor` made of texts, images, videos or audio, or of texts and one of these."""
-        if "positions" in rest:  # of a vision-language model: one sequence per item
-            media = {"pixel_values": pixel_values, "pixel_values_videos": pixel_values_videos}
-            rest |= {name: tensor for name, tensor in media.items() if tensor is not None}
-            return ZooOutput(embeds=self.get_text_features(input_ids, attention_mask, **rest).pooler_output)
-        out = ZooOutput()
-        if input_ids is not None:
-            out.text_embeds = self.get_text_features(input_ids, attention_mask).pooler_output
-        if pixel_values is not None:
-            out.image_embeds = self.get_image_features(pixel_values, **rest).pooler_output
-        if pixel_values_videos is not None:
-            out.video_embeds = self.get_video_features(pixel_values_videos).pooler_output
-        if input_values is not None:
-            out.audio_embeds = self.get_audio_features(input_values, input_lengths).pooler_output
-        media = (out.image_embeds, out.video_embeds, out.audio_embeds)
-        seen = next((vectors for vectors in media if vectors is not None), None)
-        if input_ids is not None and seen is not None:
-            out.similarity = seen @ out.text_embeds.T
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "pixel_values": pixel_values}
+        given |= {
+            "pixel_values_videos": pixel_values_videos,
+            "input_values": input_values,
+            "input_lengths": input_lengths,
+        }
+        given |= rest
+        if self._batch(TOGETHER, given):
+            return ZooOutput(embeds=self._features(TOGETHER, given).pooler_output)
+        found = {kind: self._features(kind, given).pooler_output for kind in KINDS if self._batch(kind, given)}
+        out = ZooOutput(**{f"{kind}_embeds": vectors for kind, vectors in found.items()})
+        if len(found) == 1 and len(self.embedder.towers) == 1:
+            (out.embeds,) = found.values()
+        texts = found.pop("text", None)
+        if texts is not None and found:
+            out.similarity = next(iter(found.values())) @ texts.T
         return out
 
     def get_text_features(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **rest: Any
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **rest: Any
     ) -> BaseModelOutputWithPooling:
         """Texts, as token ids `(batch, tokens)`, to vectors `pooler_output` `(batch, dim)`."""
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        sequence = rest if "positions" in rest else {}
-        return self._features(Item(text=""), {"ids": input_ids, "mask": mask.bool(), **sequence})
+        return self._features("text", {"input_ids": input_ids, "attention_mask": attention_mask, **rest})
 
     def get_image_features(self, pixel_values: Tensor | None = None, **rest: Any) -> BaseModelOutputWithPooling:
         """Images to vectors `pooler_output` `(batch, dim)`; normalisation, where the model has it, happens inside."""
-        if pixel_values is None and "input_ids" not in rest:
-            raise TypeError("get_image_features takes what the processor makes of images; pass **processor(images=...)")
-        if pixel_values is None:
-            return self.get_text_features(**rest)
-        known = ("pixel_attention_mask", "spatial_shapes")
-        extra = {name: rest[name] for name in known if rest.get(name) is not None}
-        batch = {"pixel_values": pixel_values, **extra} if extra else {"pixels": pixel_values}
-        return self._features(Item(image=b""), batch)
+        return self._features("image", {"pixel_values": pixel_values, **rest})
 
     def get_video_features(self, pixel_values_videos: Tensor | None = None, **rest: Any) -> BaseModelOutputWithPooling:
         """Videos, as frames `(batch, frames, 3, height, width)`, to vectors `pooler_output` `(batch, dim)`."""
-        if "positions" in rest:
-            given = {} if pixel_values_videos is None else {"pixel_values_videos": pixel_values_videos}
-            return self.get_text_features(**rest, **given)
-        self.embedder.route(Item(video=b""))  # says what the model reads, where that is no video
-        if pixel_values_videos is None:
-            raise TypeError("get_video_features takes what the processor makes of videos; pass **processor(videos=...)")
-        return self._features(Item(video=b""), {"frames": pixel_values_videos})
+        return self._features("video", {"pixel_values_videos": pixel_values_videos, **rest})
 
     def get_audio_features(
         self, input_values: Tensor | None = None, input_lengths: Tensor | None = None, **rest: Any
     ) -> BaseModelOutputWithPooling:
         """Waveforms, one after the other `(samples,)`, and their lengths `(batch,)` to vectors `pooler_output` `(batch, dim)`."""
-        self.embedder.route(Item(audio=b""))
-        if input_values is None or input_lengths is None:
-            raise TypeError("get_audio_features takes what the processor makes of audio; pass **processor(audio=...)")
-        return self._features(Item(audio=b""), {"samples": input_values, "lengths": input_lengths})
+        return self._features("audio", {"input_values": input_values, "input_lengths": input_lengths, **rest})
 
     def get_fused_features(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None, **rest: Any
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        **rest: Any,
     ) -> BaseModelOutputWithPooling:
         """As many texts as images, each text with its image, to vectors `pooler_output` `(batch, dim)`.
 
         Where the model has a tower each, its rule of fusion makes one vector of the two.
         """
-        if "positions" in rest:
-            return self.get_text_features(input_ids, attention_mask, **rest)
-        text = self.get_text_features(input_ids, attention_mask).pooler_output
-        image = self.get_image_features(pixel_values, **rest).pooler_output
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "pixel_values": pixel_values, **rest}
+        if self._batch(TOGETHER, given):
+            return self._features(TOGETHER, given)
+        text, image = (self._features(kind, given).pooler_output for kind in ("text", "image"))
         fused = self.embedder.route(Item(text="", image=b""))
         return BaseModelOutputWithPooling(pooler_output=fused.fuse(image, text))
 
-    def _features(self, kind: Item, batch: Batch) -> BaseModelOutputWithPooling:
-        tower: Tower = self.embedder.route(kind)
-        return BaseModelOutputWithPooling(pooler_output=tower({k: v.to(self.device) for k, v in batch.items()}))
+    def _features(self, kind: str, given: dict[str, Any]) -> BaseModelOutputWithPooling:
+        """What is given of one kind to vectors.
+
+        Raises:
+            UnsupportedModalityError: the model reads no such kind. TypeError: a tensor of it is missing, or one is not read.
+        """
+        tower: Tower = self.embedder.route(_EXAMPLES[kind])
+        batch = self._batch(kind, given)
+        if not batch:
+            raise TypeError(
+                f"get_{kind}_features takes what the processor makes; pass **processor({_ARGUMENTS[kind]}=...)"
+            )
+        _check_read(given)
+        if "ids" in batch and batch.get("mask") is None:
+            batch["mask"] = torch.ones_like(batch["ids"], dtype=torch.bool)
+        if "mask" in batch:
+            batch["mask"] = batch["mask"].bool()
+        try:
+            vectors = tower({name: tensor.to(self.device) for name, tensor in batch.items()})
+        except KeyError as error:
+            raise TypeError(
+                f"{error} is missing; pass all that the processor makes: **processor({_ARGUMENTS[kind]}=...)"
+            ) from error
+        return BaseModelOutputWithPooling(pooler_output=vectors)
+
+    @staticmethod
+    def _batch(kind: str, given: dict[str, Any]) -> Batch:
+        """What is given of one kind, as the zoo calls it; empty where nothing is."""
+        there = {name: tensor for name, tensor in given.items() if tensor is not None}
+        plain = {ours: there[theirs] for ours, theirs in NAMES.get(kind, {}).items() if theirs in there}
+        named = {name.removeprefix(f"{kind}."): tensor for name, tensor in there.items() if name.startswith(f"{kind}.")}
+        return plain | named
+
+
+_EXAMPLES = {
+    "text": Item(text=""),
+    "image": Item(image=b""),
+    "video": Item(video=b""),
+    "audio": Item(audio=b""),
+    TOGETHER: Item(text="", image=b""),
+}
+_ARGUMENTS = {"text": "text", "image": "images", "video": "videos", "audio": "audio", TOGETHER: "text=..., images"}
+
+
+def _check_read(given: dict[str, Any]) -> None:
+    """Raises TypeError for a tensor by which another model's vectors would change, and which none of ours reads."""
+    known = {theirs for names in NAMES.values() for theirs in names.values()}
+    for name, tensor in given.items():
+        named = name in known or name.partition(".")[0] in (*KINDS, TOGETHER)
+        if not named and isinstance(tensor, Tensor) and (name != _BESIDE or tensor.any()):
+            raise TypeError(f"{name} is not read by this model; pass what the processor makes: **processor(...)")
 
 
 def _put_assets(encoder: "Encoder", place: Place) -> None:
@@ -386,7 +425,9 @@ class ZooProcessor(ProcessorMixin):
         together = next((e for e in self.encoders if {"text", "image"} <= e.modalities), None)
         if together is not None and texts and images:
             items = [Item(text=one, image=image) for one, image in zip(texts, images, strict=True)]
-            batch |= together.prepare([together.prompted(item, words) for item in items])
+            batch |= self._named(
+                TOGETHER, together, together.prepare([together.prompted(item, words) for item in items])
+            )
         else:
             videos = list(videos) if isinstance(videos, list | tuple) else [] if videos is None else [videos]
             waves = list(audio) if isinstance(audio, list | tuple) else [] if audio is None else [audio]
@@ -394,12 +435,19 @@ class ZooProcessor(ProcessorMixin):
             for modality, some in (("text", texts), ("image", images), ("video", videos), ("audio", waves)):
                 if some:
                     batch |= self._prepare(modality, [Item(**{modality: value}) for value in some], words)
-        return BatchFeature({NAMES.get(name, name): tensor for name, tensor in batch.items()})
+        return BatchFeature(batch)
+
+    @staticmethod
+    def _named(kind: str, encoder: Encoder, batch: Batch) -> Batch:
+        """A batch of one kind under the names by which `ZooModel` finds it beside those of other kinds."""
+        plain = NAMES.get(kind, {}) if len(encoder.modalities & {*KINDS}) == 1 else {}
+        return {plain.get(name, f"{kind}.{name}"): tensor for name, tensor in batch.items()}
 
     def _prepare(self, modality: str, items: list[Item], prompt: str) -> Batch:
         for encoder in self.encoders:
             if modality in encoder.modalities:
-                return encoder.prepare([encoder.prompted(item, prompt) for item in items])
+                batch = encoder.prepare([encoder.prompted(item, prompt) for item in items])
+                return self._named(modality, encoder, batch)
         raise UnsupportedModalityError(f"this model has no tower for {modality}", what=modality)
 
 

@@ -149,10 +149,9 @@ def _transformers_serves(folder: Path) -> bool:
     config = _json(folder / "config.json")
     if config.get("model_type") == "zoo":
         return "auto_map" in config
-    # What comes after the pooling, a library that knows only the backbone cannot have.
-    return bool(config.get("model_type")) and not any(
-        "Dense" in kind or "LayerNorm" in kind for kind in _modules(folder)
-    )
+    # What comes after the pooling, a library that knows only the backbone cannot have; nor that a prompt is left out of the pool.
+    after = any("Dense" in kind or "LayerNorm" in kind for kind in _modules(folder))
+    return bool(config.get("model_type")) and not after and _pooled(folder).get("include_prompt", True) is not False
 
 
 def _transformers_encode(folder: Path, items: Sequence[Item], call: Call) -> "Tensor":
@@ -353,8 +352,12 @@ def _modules(folder: Path) -> list[str]:
     return [str(row.get("type")) for row in rows if isinstance(row, dict)]
 
 
+def _pooled(folder: Path) -> dict[str, Any]:
+    return _json(folder / "1_Pooling" / "config.json")
+
+
 def _pooling(folder: Path) -> list[str]:
-    modes = _json(folder / "1_Pooling" / "config.json").get("pooling_mode", "mean")
+    modes = _pooled(folder).get("pooling_mode", "mean")
     return [modes] if isinstance(modes, str) else list(modes)
 
 
