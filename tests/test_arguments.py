@@ -55,6 +55,7 @@ WRONG: dict[str, list[Any]] = {
     "folder": [5, b"x", None, ["a"], object()],
     "dtype": ["int8", "half precision", torch.int64, 16, object()],
     "device": ["gpu", "cuda" if not torch.cuda.is_available() else "cuda:99", "cuda:x", 5, object()],
+    "devices": ["gpu", "cpu,", 5, [], [5], object()],
     "name": [5, b"x", None, ["a"], object()],
     "name_or_path": [5, b"x", None, ["a"], object()],
     "pattern": [5, b"x", None, object()],

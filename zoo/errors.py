@@ -25,6 +25,10 @@ class DiskFullError(ZooError):
     """Something could not be written for want of space; what was written before is whole and stays."""
 
 
+class WorkerError(ZooError):
+    """A process that embeds on one of several devices died, or has another model; what was done before is kept."""
+
+
 class NotOfferedError(ZooError, NotImplementedError):
     """Something of another library's classes that a model of the zoo does not have; the message says what there is instead."""
 

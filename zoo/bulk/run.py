@@ -22,6 +22,7 @@ from zoo.arguments import (
     whole,
 )
 from zoo.arguments import device as device_here
+from zoo.bulk.devices import Devices, devices_of
 from zoo.bulk.feed import Feed
 from zoo.bulk.finders import finder_of
 from zoo.bulk.folder import Images
@@ -81,6 +82,7 @@ def _pers(name: str, value: Any) -> Any:
     update=flag,
     force=flag,
     device=optional(device_here),
+    devices=optional(devices_of),
     backend=text,
     pixels=optional(one_of("exact", "scaled")),
     ignore=texts,
@@ -119,6 +121,7 @@ def embed_dataset(
     update: bool = False,
     force: bool = False,
     device: str | None = None,
+    devices: Sequence[str] | str | None = None,
     backend: str = "torch",
     pixels: str | None = None,
     ignore: Sequence[str] = (),
@@ -166,7 +169,9 @@ def embed_dataset(
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
         update: vectors of inputs that have vanished from the source go; without it they stay.
         force: look into inputs whose place, size and time are those of before, too, and embed again what holds something else.
-        device: where a model given by name runs; by default a GPU if there is one. backend: what computes its vectors, as in
+        device: where a model given by name runs; by default a GPU if there is one. devices: several in its place, a process each:
+            ["cuda:0", "cuda:1"], or "all" for every GPU; this process reads the source and writes, as ever, and what a process had that
+            dies is computed again. Here the model is loaded on the CPU, for its facts alone. backend: what computes its vectors, as in
             `load_model`; no part of what is stored, since the vectors are the same. pixels: how a model given by name decodes large
             JPEG photos, as in `load_model`; searching follows it. ignore: columns that are read as if they
             were not there; other names as in `load_model`.
@@ -190,6 +195,11 @@ def embed_dataset(
     """
     if shard_size < 1:
         raise ArgumentError(f"shard_size must be at least 1, not {shard_size}")
+    if devices is not None:
+        _check_devices(devices, device, model, backend)
+        device = devices[0] if len(devices) == 1 else "cpu"
+        if say is not None:
+            say(f"on {', '.join(devices)}" + (", a process each" if len(devices) > 1 else ", in one process"))
     started, limit = time.monotonic(), Limit.parse(max_bad)
     folder = ShardFolder(out)
     there = folder.vectors()
@@ -258,9 +268,20 @@ def embed_dataset(
             shard_seconds=shard_seconds,
         )
         feed = Feed(data, begun.shards, begun.earlier)
-        stream = embedder.encode_stream(
-            feed.values(), batch_size=batch_size, dim=dim, progress=False, truncation=truncation, **asked
-        )
+        how = {"batch_size": batch_size, "dim": dim, "truncation": truncation, **asked}
+        if devices is not None and len(devices) > 1:
+            load = {
+                "ignore": tuple(settings),
+                "backend": backend,
+                "pixels": pixels,
+                "region": region,
+                "against": against,
+            }
+            workers = Devices(devices, model, load, embedder.fingerprint())
+            embedder.to("meta")  # its facts are all that is needed here
+            stream = workers.stream(feed.values(), **how)
+        else:
+            stream = embedder.encode_stream(feed.values(), progress=False, **how)
         _take_all(job, feed, stream, progress)
         job.report.outside = data.led_out
         for note in data.told() if say is not None else ():
@@ -269,6 +290,20 @@ def embed_dataset(
             mark(folder.path)
     job.report.seconds = time.monotonic() - started
     return job.report
+
+
+def _check_devices(devices: Sequence[str], device: str | None, model: "Embedder | str | Path", backend: str) -> None:
+    """Raises ArgumentError for what does not go with several devices."""
+    if device is not None:
+        raise ArgumentError("device is one, devices are several; give one of the two")
+    if not isinstance(model, str | Path):
+        raise ArgumentError(
+            "devices are of a model given by name, which every process loads; an open model has its own"
+        )
+    if backend not in ("torch", "auto") and any(name != "cpu" for name in devices):
+        raise ArgumentError(
+            f"backend={backend!r} computes on the CPU, not on {', '.join(devices)}; leave one of them out"
+        )
 
 
 def _check_followed(data: Source, region: "RegionRule | str | None", against: str | None) -> None:

@@ -76,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a folder, a .txt file, a table, hf:ORG/NAME or pack:NAME")
     parser.add_argument("--out", required=True, type=existing, metavar="DIR", help="where the vectors go")
     add_model_options(parser, more="or this column of the table; ")
+    parser.add_argument(
+        "--devices",
+        metavar="D,D",
+        help="several in place of --device, a process each: cuda:0,cuda:1, or all for every GPU",
+    )
     add_backend(parser)
     add_pixels(parser)
     parser.add_argument(
@@ -153,6 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
             update=arguments.update,
             force=arguments.force,
             device=arguments.device,
+            devices=arguments.devices,
             backend=arguments.model_backend,
             pixels=arguments.pixels,
             ignore=arguments.ignore,
