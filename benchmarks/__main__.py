@@ -54,6 +54,11 @@ def main() -> int:
     parser.add_argument(
         "--test", action="store_true", help="of omni_figures, omni_mixed and hybrid: on test, once, in place of val"
     )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="of reranker_training: five rates and three seeds, as documented (most of an hour)",
+    )
     parser.add_argument("--model", help="of mixed: whose time and memory are measured (default: zoo-omni)")
     arguments = parser.parse_args()
     names = arguments.names or QUICK
@@ -64,6 +69,7 @@ def main() -> int:
     for name in names:
         options = {"folder": arguments.folder} if name in KEPT else {}
         options |= {"test": arguments.test} if name in ("omni_figures", "omni_mixed", "hybrid") else {}
+        options |= {"full": arguments.full} if name == "reranker_training" else {}
         options |= {"name": arguments.model} if name == "mixed" and arguments.model else {}
         importlib.import_module(f"benchmarks.{name}").main(**options)
     return 0
