@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.embedder.streaming import Encoded, is_out_of_memory
+from zoo.embedder.passes import is_out_of_memory
+from zoo.embedder.streaming import Encoded
 from zoo.encoders.prefetch import Prefetch, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.inputs.hashing import item_key

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from zoo.embedder import Embedder
-from zoo.embedder.streaming import is_out_of_memory
+from zoo.embedder.passes import is_out_of_memory
 from zoo.errors import ZooError
 from zoo.strangers import schema
 

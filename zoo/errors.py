@@ -310,6 +310,12 @@ class InputError(ZooError, ValueError):
         return message if self.index is None else f"item {self.index}: {message}"
 
 
+class OutOfMemoryError(InputError, MemoryError):
+    """One input needs more memory than the device has beside the model; of several together fewer are computed at once instead."""
+
+    code = "out-of-memory"
+
+
 class MissingFileError(InputError):
     """A path that does not exist, or is not a readable regular file."""
 

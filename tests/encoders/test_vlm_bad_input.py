@@ -14,7 +14,7 @@ import zoo
 from tests.encoders.sequence_support import changed
 from tests.every import standing_for
 from zoo import errors
-from zoo.embedder.streaming import is_out_of_memory
+from zoo.embedder.passes import is_out_of_memory
 from zoo.encoders.sequence.processor import LEAST_VERSION, check_version
 from zoo.inputs import video as videos
 from zoo.inputs.item import Item

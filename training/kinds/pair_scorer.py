@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.embedder.streaming import is_out_of_memory
+from zoo.embedder.passes import is_out_of_memory
 from zoo.encoders.prefetch import batches
 from zoo.errors import InputError
 from zoo.inputs.item import Item

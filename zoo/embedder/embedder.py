@@ -19,6 +19,7 @@ from zoo.embedder.fingerprints import fingerprint
 from zoo.embedder.fused import disjoint
 from zoo.embedder.given import is_vectors, many_of
 from zoo.embedder.outputs import WithOutputs
+from zoo.embedder.passes import Room
 from zoo.embedder.photos import WithPhotos
 from zoo.embedder.regional import regions_of
 from zoo.embedder.routes import Reader, Routes
@@ -82,7 +83,7 @@ class Embedder(WithOutputs, WithPhotos, WithSpans, nn.Module):
         self._region_rule = rule_of(region_rule or MaskedCrop())
         self._routed: tuple[Routes, ...] = ()
         self._made_of: tuple[Any, ...] = ()  # the routes
-        self.eval_mode = EvalMode()
+        self.eval_mode, self.room = EvalMode(), Room()
 
     def train(self, mode: bool = True) -> "Embedder":
         """Training or eval mode, for what the caller runs: the forward passes of `encode` and its variants are always in eval

@@ -1,6 +1,7 @@
 """Several outputs of one pass: the vector of a text, its lexical weights, and a vector for every token (see `zoo.outputs`)."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 from zoo.arguments import checked, flag, one_of, optional, texts, whole
 from zoo.embedder.cutting import TRUNCATIONS, Cuts, Truncation
 from zoo.embedder.given import many_of
-from zoo.embedder.streaming import is_out_of_memory, kept, not_finite, progress_bar, stream
+from zoo.embedder.passes import halved, to_device
+from zoo.embedder.streaming import kept, not_finite, progress_bar, stream
 from zoo.errors import ArgumentError, InputError, UnsupportedInputError
 from zoo.outputs import sparse as coo
 from zoo.similarity import usable
@@ -168,16 +170,15 @@ def _giving(model: "Embedder", name: str) -> "Tower":
 @torch.inference_mode(False)
 def _rows(model: "Embedder", tower: "Tower", reads: list[Any], wanted: tuple[str, ...]) -> list[Outputs | InputError]:
     """The outputs of each read of a batch, ordinary tensors on the CPU; out of memory halves the batch and tries again."""
-    try:
+
+    def run(some: list[Any]) -> list[Outputs | InputError]:
         with model.eval_mode.during_pass(tower), torch.inference_mode():
-            batch = {name: tensor.to(model.device) for name, tensor in tower.encoder.collate(reads).items()}
+            batch = to_device(tower.encoder.collate(some), model.device)
             found = {name: tensor.cpu() for name, tensor in tower.forward_outputs(batch, wanted).items()}
-        return _split(found, len(reads), model.spec)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error) or len(reads) == 1:
-            raise
-    half = len(reads) // 2
-    return _rows(model, tower, reads[:half], wanted) + _rows(model, tower, reads[half:], wanted)
+        return _split(found, len(some), model.spec)
+
+    parts = halved(run, reads, model.device, partial(model.room.ran_out, tower.encoder))
+    return [row for part in parts for row in part]
 
 
 def _split(found: dict[str, Tensor], count: int, spec: ModelSpec) -> list[Outputs | InputError]:

@@ -17,11 +17,10 @@ from zoo.encoders.base import Batch, Encoder
 from zoo.errors import OutOfMemoryError
 
 IN_FLIGHT = 2  # batches whose vectors have not come back while the next one is begun
-_UNIT, _MOST = 4 * 2**30, 16  # bytes of a GPU for each time that a CPU's budget is taken, and how many times at most
 
 
 class Room:
-    """How much one forward pass may hold: a CPU's budget where it stays in the caches, more on a GPU, and less after memory ran out.
+    """How large batches may be after memory ran out.
 
     It belongs to a model, so that a batch that was too large once is not tried again in the next call.
     """
@@ -29,10 +28,6 @@ class Room:
     def __init__(self) -> None:
         self._most: WeakKeyDictionary[Encoder, float] = WeakKeyDictionary()
         self._lock = threading.Lock()
-
-    def times(self, device: torch.device) -> int:
-        """How many budgets of an encoder a batch may have: 1 on a CPU, one for each 4 GiB of a GPU, 16 at most."""
-        return _times(str(device)) if device.type == "cuda" else 1
 
     def most(self, encoder: Encoder) -> float:
         """The largest cost of a batch, in units of `Encoder.length`, that may be tried."""
@@ -51,11 +46,6 @@ class Room:
         return Room, ()  # a lock cannot be copied; a copied model finds out for itself
 
 
-@cache
-def _times(device: str) -> int:
-    return max(1, min(_MOST, torch.cuda.get_device_properties(device).total_memory // _UNIT))
-
-
 def too_large(device: torch.device, error: BaseException) -> OutOfMemoryError:
     """The error of one item that a device has no room for, of what it raised."""
     where = "GPU out of memory" if device.type == "cuda" else "out of memory"
@@ -72,12 +62,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def halved(
-    run: Callable[[list[Any]], Any], reads: list[Any], device: torch.device, shrunk: Callable[[], None] = lambda: None
+    run: Callable[[list[Any]], Any],
+    reads: list[Any],
+    device: torch.device,
+    shrunk: Callable[[list[Any]], None] = lambda reads: None,
 ) -> list[Any]:
     """What `run` gives of all reads, or, where memory runs out, of parts of them that are half as large each time.
 
     Args:
-        device: named in the error. shrunk: called where memory ran out.
+        device: named in the error. shrunk: called with the reads for which memory ran out.
 
     Raises:
         OutOfMemoryError: for one read.
@@ -89,7 +82,7 @@ def halved(
             raise
         if len(reads) == 1:
             raise too_large(device, error) from error
-    shrunk()  # here, where nothing holds the tensors of the pass any more
+    shrunk(reads)  # here, where nothing holds the tensors of the pass any more
     half = len(reads) // 2
     return [part for some in (reads[:half], reads[half:]) for part in halved(run, some, device, shrunk)]
 

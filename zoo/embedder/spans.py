@@ -1,6 +1,7 @@
 """Vectors of the spans of a text, which have read the whole of it: one forward pass for all of them (late chunking)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from zoo.arguments import checked, flag, one_of, optional, whole
 from zoo.embedder.cutting import TRUNCATIONS, Cuts, Truncation
 from zoo.embedder.given import many_of
-from zoo.embedder.streaming import is_out_of_memory, kept, not_finite, progress_bar, stream
+from zoo.embedder.passes import halved, to_device
+from zoo.embedder.streaming import kept, not_finite, progress_bar, stream
 from zoo.encoders.base import Encoder
 from zoo.errors import (
     ArgumentError,
@@ -183,17 +185,16 @@ def _vectors(
     model: "Embedder", tower: "Tower", reads: list[_Spanned], pooler: nn.Module | None
 ) -> list[Tensor | InputError]:
     """The vectors of each text's spans, ordinary tensors on the CPU; out of memory halves the batch and tries again."""
-    spans = [(row, *span) for row, read in enumerate(reads) for span in read.spans]
-    if not spans:
-        return [torch.zeros(0, model.spec.dim) for _ in reads]
-    try:
+
+    def run(some: list[_Spanned]) -> list[Tensor | InputError]:
+        spans = [(row, *span) for row, read in enumerate(some) for span in read.spans]
+        if not spans:
+            return [torch.zeros(0, model.spec.dim) for _ in some]
         with model.eval_mode.during_pass(tower), torch.inference_mode():
-            batch = {name: tensor.to(model.device) for name, tensor in tower.encoder.collate(reads).items()}
+            batch = to_device(tower.encoder.collate(some), model.device)
             found = tower.forward_spans(batch, spans, pooler).cpu()
-        rows = found.clone().split([len(read.spans) for read in reads])  # autograd takes no tensor of inference mode
+        rows = found.clone().split([len(read.spans) for read in some])  # autograd takes no tensor of inference mode
         return [row if usable(row, model.spec.similarity).all() else not_finite() for row in rows]
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error) or len(reads) == 1:
-            raise
-    half = len(reads) // 2
-    return _vectors(model, tower, reads[:half], pooler) + _vectors(model, tower, reads[half:], pooler)
+
+    parts = halved(run, reads, model.device, partial(model.room.ran_out, tower.encoder))
+    return [row for part in parts for row in part]

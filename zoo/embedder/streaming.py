@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from zoo.callers import warn
 from zoo.embedder.cutting import Cuts
 from zoo.embedder.documents import DocumentTower
+from zoo.embedder.passes import IN_FLIGHT, Returning, halved, to_device
 from zoo.encoders.prefetch import Prefetch, batches, windows
 from zoo.errors import InputError, NonFiniteEmbeddingError
 from zoo.inputs.item import Item, as_item
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from zoo.spec import Similarity
 
 # What becomes of the reads of a batch: (model, tower, reads, batch_size) → vectors, or a list of what each gives.
-Embed = Callable[["Embedder", "Reader", list[Any], int | None], Tensor | list[Any]]
+Embed = Callable[["Embedder", "Reader", list[Any], int | None], Returning | Tensor | list[Any]]
 # How one item is read, in place of `Encoder.prepare_prompted`: (encoder, item, index) → what it reads.
 Prepare = Callable[[Any, Item, int], Any]
 # Of what may be the path of a file where a text stands, and how many such texts of one call are looked up.
@@ -126,7 +128,7 @@ def stream(
 
     Args:
         prefix: the prompt's text. dim: the cut, None for whole vectors. bar: shows what is done.
-        cuts: what looks for texts that are too long. embed: what becomes of a batch, `forward` by default: vectors, or a list of what
+        cuts: what looks for texts that are too long. embed: what becomes of a batch, `launched` by default: vectors, or a list of what
             each read gives, errors among it. prepare: how an item is read, by default with the prompt and nothing else.
     """
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="zoo-read")
@@ -147,18 +149,18 @@ def stream(
             # One window is read while the model is at the one before. Where the inputs come slowly, none is kept waiting.
             while len(ahead) > (0 if window.late else 1):
                 yield from _marked(
-                    _finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent, cuts
+                    _finish(model, ahead.popleft(), batch_size, dim, bar, embed or launched), silent, cuts
                 )
             if first is not None:
                 pace.learn(first.result())
             if window.error is not None:
                 while ahead:
                     yield from _marked(
-                        _finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent, cuts
+                        _finish(model, ahead.popleft(), batch_size, dim, bar, embed or launched), silent, cuts
                     )
                 raise window.error
         while ahead:
-            yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or forward), silent, cuts)
+            yield from _marked(_finish(model, ahead.popleft(), batch_size, dim, bar, embed or launched), silent, cuts)
     finally:
         # Never waits: an abandoned stream is closed by the garbage collector, in any thread, even one being started.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -232,15 +234,29 @@ def _finish(
     results: dict[int, Encoded] = {i: Encoded(i, None, error) for i, tower, error in reads if tower < 0}
     bar.update(len(results))
     similarity = model.spec.similarity
+    pending: deque[tuple[_Batch, Returning]] = deque()
+
+    def settle(left: int) -> None:
+        while len(pending) > left:
+            batch, returning = pending.popleft()
+            results.update(_results([index for index, _ in batch], returning.get(), dim, similarity))
+            bar.update(len(batch))
+
     for position, tower in enumerate(model.routes):
         mine = [(index, read) for index, t, read in reads if t == position]
-        for whole in batches(mine, tower.encoder, batch_size):
+        most = partial(model.room.most, tower.encoder)
+        for whole in batches(mine, tower.encoder, batch_size, model.device, most):
             for batch, vectors in _embedded(model, tower, whole, batch_size, embed):
+                if isinstance(vectors, Returning):
+                    pending.append((batch, vectors))
+                    settle(IN_FLIGHT if vectors.waits else 0)
+                    continue
                 if isinstance(vectors, InputError):
                     results[batch[0][0]] = Encoded(batch[0][0], None, vectors)
                 else:
                     results |= _results([index for index, _ in batch], vectors, dim, similarity)
                 bar.update(len(batch))
+    settle(0)
     return [results[index] for index, _, _ in reads]
 
 
@@ -249,7 +265,7 @@ _Batch = list[tuple[int, Any]]
 
 def _embedded(
     model: "Embedder", tower: "Reader", batch: _Batch, batch_size: int | None, embed: Embed
-) -> Iterator[tuple[_Batch, Tensor | list[Any] | InputError]]:
+) -> Iterator[tuple[_Batch, Returning | Tensor | list[Any] | InputError]]:
     """A batch with its vectors; where a document's page turns out to be bad, in parts, so that the error is of its item alone."""
     try:
         yield batch, embed(model, tower, [read for _, read in batch], batch_size)
@@ -295,31 +311,31 @@ def forward(model: "Embedder", tower: "Reader", reads: list[Any], batch_size: in
     Documents are embedded page by page, `batch_size` pages at a time.
 
     Raises:
-        InputError: a page of a document cannot be drawn.
+        InputError: a page of a document cannot be drawn. OutOfMemoryError: one item is too large.
     """
+    vectors = launched(model, tower, reads, batch_size)
+    return vectors.get() if isinstance(vectors, Returning) else vectors
+
+
+@torch.inference_mode(False)
+def launched(model: "Embedder", tower: "Reader", reads: list[Any], batch_size: int | None = None) -> Returning | Tensor:
+    """`forward`, whose vectors may still be on their way."""
     if isinstance(tower, DocumentTower):
         return tower.over_pages(reads, lambda pages: forward(model, tower.tower, pages), batch_size)
-    try:
+
+    def run(some: list[Any]) -> Returning:
         with model.eval_mode.during_pass(tower), torch.inference_mode():
-            batch = {name: tensor.to(model.device) for name, tensor in tower.encoder.collate(reads).items()}
-            vectors = tower(batch).cpu()
-        return vectors.clone()  # autograd takes no tensor of inference mode; a copy made outside is an ordinary one
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error) or len(reads) == 1:
-            raise
-    half = len(reads) // 2
-    parts = [forward(model, tower, reads[:half]), forward(model, tower, reads[half:])]
-    if (
-        parts[0].ndim == 3
-    ):  # (items, tokens, dim) of late interaction: each half has as many tokens as its longest item, and zeros
+            return Returning(tower(to_device(tower.encoder.collate(some), model.device)))
+
+    returning = halved(run, reads, model.device, lambda some: model.room.ran_out(tower.encoder, some))
+    if len(returning) == 1:
+        return returning[0]
+    parts = [part.get() for part in returning]
+    if parts[0].ndim == 3:
+        # (items, tokens, dim) of late interaction: each half has as many tokens as its longest item, and zeros
         most = max(part.shape[1] for part in parts)
         parts = [torch.nn.functional.pad(part, (0, 0, 0, most - part.shape[1])) for part in parts]
     return torch.cat(parts)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out; on a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def not_finite(index: int | None = None) -> NonFiniteEmbeddingError:

@@ -1,8 +1,12 @@
 """Windows: how far the reading threads run ahead of the model, and the batches that it gets of what they have read."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
+
+import torch
 
 from zoo.encoders.base import Encoder
 from zoo.inputs.item import Item
@@ -11,6 +15,7 @@ _WINDOW = 4096  # items read ahead of the model, an image counting as 16 or more
 _FIRST_WINDOW = 512
 _IMAGE_WEIGHT = 16
 _PATIENCE = 0.5  # seconds in which a window is gathered: of a slow producer's inputs the first are not kept waiting
+_UNIT, _MOST = 4 * 2**30, 16  # of `budget_of`
 _WINDOW_BYTES = 2**30  # of images and videos that are read and wait; two windows are there at a time
 
 
@@ -97,18 +102,46 @@ def windows(inputs: Iterable[Any], pace: Prefetch, clock: Callable[[], float] = 
         yield Window(chunks, error=error)
 
 
-def batches(reads: list[tuple[int, Any]], encoder: Encoder, batch_size: int | None) -> Iterator[list[tuple[int, Any]]]:
-    """Reads of similar length together, each batch within the encoder's budget and the user's `batch_size`."""
+def budget_of(encoder: Encoder, device: torch.device | None = None) -> int:
+    """Units of `Encoder.length` in one forward pass: the encoder's own on a CPU, where they stay in its caches, and that many more times on a
+    GPU, once for each 4 GiB of its memory and 16 times at most.
+
+    Args:
+        device: where it is; None asks its weights.
+    """
+    device = device or next((weight.device for weight in encoder.parameters()), torch.device("cpu"))
+    return encoder.batch_budget * (_times(str(device)) if device.type == "cuda" else 1)
+
+
+@cache
+def _times(device: str) -> int:
+    return max(1, min(_MOST, torch.cuda.get_device_properties(device).total_memory // _UNIT))
+
+
+def batches(
+    reads: list[tuple[int, Any]],
+    encoder: Encoder,
+    batch_size: int | None,
+    device: torch.device | None = None,
+    most: Callable[[], float] = lambda: math.inf,
+) -> Iterator[list[tuple[int, Any]]]:
+    """Reads of similar length together, each batch within the budget and the user's `batch_size`.
+
+    Args:
+        device: where the encoder is; None asks its weights. most: gives the largest cost that may be tried; asked anew for every batch,
+            since memory may have run out meanwhile.
+    """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    lengths = [encoder.length(read) for _, read in reads]
+    lengths, budget = [encoder.length(read) for _, read in reads], budget_of(encoder, device)
     batch: list[tuple[int, Any]] = []
     longest = 0
     # Shortest first: a batch is padded to its longest, and neighbours differ by little.
     for position in sorted(range(len(reads)), key=lengths.__getitem__):
         longest = max(longest, lengths[position])
-        full = len(batch) == batch_size if batch_size else longest * (len(batch) + 1) > encoder.batch_budget
-        if batch and full:
+        cost = longest * (len(batch) + 1)
+        full = len(batch) == batch_size if batch_size else cost > budget
+        if batch and (full or cost > most()):
             yield batch
             batch, longest = [], lengths[position]
         batch.append(reads[position])

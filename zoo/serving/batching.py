@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from zoo.encoders.prefetch import batches
+from zoo.encoders.prefetch import batches, budget_of
 from zoo.errors import (
     AudioTooLongError,
     DocumentTooLargeError,
@@ -216,7 +216,7 @@ class Batcher:
                 raise SilentAudioError("the audio is silence, in which there is nothing to look for; record it again")
             job.silent |= {index} if all(item.modalities == {"audio"} for item in items) else set()
         encoder = self.engine.encoders[route]
-        return _Entry(job, index, read, encoder.length(read.value) / encoder.batch_budget)
+        return _Entry(job, index, read, encoder.length(read.value) / budget_of(encoder))
 
     def check_sizes(self, item: Item) -> None:
         """Raises InputError where one item is larger than the limits."""

@@ -71,6 +71,7 @@ class SequenceEncoder(Encoder):
 
     interleaved = True
     assets_in_root = False  # a processor of transformers there would be taken for the whole model's
+    batch_budget = 2048  # tokens: what stays in a CPU's caches
 
     def __init__(
         self,
@@ -133,11 +134,6 @@ class SequenceEncoder(Encoder):
     def check_pooler(self, pooler: nn.Module) -> None:
         """Raises ValueError where the pooled token has read no more than any other."""
         check_pooling(self.format, pooling_of(pooler))
-
-    @property
-    def batch_budget(self) -> int:
-        """Tokens of one forward pass: what stays in a CPU's cache, or keeps a GPU busy."""
-        return 2048 if next(self.backbone.parameters()).device.type == "cpu" else 32768
 
     # ----------------------------------------------------------------------------------------------------- reading
 
