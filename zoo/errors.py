@@ -322,6 +322,12 @@ class MissingFileError(InputError):
     code = "missing-file"
 
 
+class DeletedError(InputError):
+    """An input whose vector was deleted by `zoo index delete`: it is not embedded again unless that is asked for."""
+
+    code = "deleted"
+
+
 class NotMediaError(InputError):
     """Bytes or a file whose content is no image, audio or video that the zoo reads."""
 

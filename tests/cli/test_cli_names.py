@@ -33,7 +33,7 @@ COMMANDS = {
     "dedupe": (["dedupe", "texts.txt", "--model", "NAME"], 0, "groups: of 2 items"),
 }
 LONGER = {"eval", "compare", "bench", "inspect", "merge", "train", "publish", "verify", "mine", "calibrate"}
-NO_MODEL = {"list", "export", "rerank"}
+NO_MODEL = {"list", "export", "index", "rerank"}
 LONG_RUNNING = {"demo", "serve", "search"}
 
 

@@ -73,6 +73,8 @@ Path("pairs.csv").write_text("\\n".join(rows) + "\\n", "utf-8")
 """,
     "docs/search.md": """
 import shutil
+from pathlib import Path
+Path("queries.txt").write_text("a boat\\na mountain\\n", "utf-8")
 shutil.copy("photos/harbour.jpg", "photos/harbour-again.jpg")  # zoo dedupe ends with 1 where nothing is there twice
 """,
 }

@@ -405,7 +405,7 @@ def test_what_cannot_be_opened(text, folder, tmp_path):
 
 
 def test_without_lancedb_the_exact_store_serves(folder, monkeypatch):
-    monkeypatch.setattr("zoo.index.opening._has_lancedb", lambda: False)
+    monkeypatch.setattr("zoo.index.opening.has_lancedb", lambda: False)
     assert isinstance(open_index(folder), ExactIndex)
     with pytest.raises(ZooError, match="not installed"):
         open_index(folder, backend="lancedb")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zoo.bulk.known import Known, id_key, id_keys
 from zoo.bulk.sources import Record, Source
 from zoo.shards.content import CONTENT_BYTES, STAMP_BYTES, UNKNOWN, content_of, size_of
-from zoo.shards.facts import Bad
+from zoo.shards.facts import DELETED, Bad
 from zoo.shards.folder import Shard, ShardFolder
 
 if TYPE_CHECKING:
@@ -84,12 +84,21 @@ class Earlier:
 
     Args:
         live: the set that is searched: what of it is not found in the source has vanished. more: other vectors to use.
-        force: an input is another one where its content is not known to be the same.
+        force: an input is another one where its content is not known to be the same. deleted: what was deleted on purpose.
     """
 
-    def __init__(self, live: Sequence[Shard], more: Sequence[Shard] = (), force: bool = False) -> None:
+    def __init__(
+        self,
+        live: Sequence[Shard],
+        more: Sequence[Shard] = (),
+        force: bool = False,
+        deleted: "Sequence[Deleted]" = (),
+    ) -> None:
         self._shards, self._others = list(live), list(more)
         self._live, self._force = Known(live), force
+        self._deleted = {one.id: one for one in deleted}
+        self._gone = {one.content for one in deleted} - {UNKNOWN}
+        self._gone_sizes = {content[:8] for content in self._gone}
         self._before = array("Q")  # keys of ids whose inputs were embedded by the run that was stopped
 
     @cached_property
@@ -105,6 +114,21 @@ class Earlier:
             if record.error is None:
                 self._live.take_stamp(record.stamp, id_key(record.id))
         return bool(self._live.taken.any())
+
+    def deleted(self, record: Record) -> bytes | None:
+        """The content of an input that was deleted and is what it was; None for any other. Asked before `find`."""
+        if (was := self._deleted.get(record.id)) is None:
+            return None
+        if was.stamp == record.stamp and not self._force:
+            return was.content
+        return was.content if was.content != UNKNOWN and was.content == content_of(record.value) else None
+
+    def deleted_elsewhere(self, record: Record) -> bytes | None:
+        """The same of one that was deleted under another name, where no vector serves for it. Asked after `find`."""
+        if not self._gone or size_of(record.value).to_bytes(8, "little", signed=True) not in self._gone_sizes:
+            return None
+        content = content_of(record.value)
+        return content if content in self._gone else None
 
     def find(self, record: Record) -> Found | None:
         """An earlier vector for an input: by its stamp, or else by its content; reads files of a size that is known."""
@@ -189,6 +213,25 @@ class Earlier:
         changed = np.isin(loose, np.asarray(made, np.uint64))
         replaced = changed | np.isin(loose, np.asarray(self._before, np.uint64))
         return Left(kept, int(changed.sum()), len(loose) - kept - int(replaced.sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """An input whose vector was deleted on purpose."""
+
+    id: str
+    stamp: bytes
+    content: bytes
+
+
+def deleted_of(shards: Sequence[Shard]) -> list[Deleted]:
+    """What was deleted of the inputs of these shards."""
+    return [
+        Deleted(bad.id, shard.stamp(bad.index), shard.content(bad.index))
+        for shard in shards
+        for bad in shard.bad
+        if bad.reason == DELETED
+    ]
 
 
 @dataclass(frozen=True)

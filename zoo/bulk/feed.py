@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from zoo.bulk.earlier import Earlier, Found
 from zoo.bulk.sources import Record, Source
-from zoo.errors import InputError, SourceChangedError, TableError
+from zoo.errors import DeletedError, InputError, SourceChangedError, TableError
 from zoo.shards.content import UNKNOWN, content_of, state_of
+from zoo.shards.deleting import WHY
 from zoo.shards.folder import Shard
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Feed:
         self._source = source
         self._shards = [shard for shard in shards if not shard.kept]
         self._earlier = earlier
-        self._waiting: deque[tuple[int, Record, Found | _Embedding | None]] = deque()
+        self._waiting: deque[tuple[int, Record, Found | _Embedding | bytes | None]] = deque()
         self._pool = ThreadPoolExecutor(_DIGESTING, thread_name_prefix="zoo-digest")
         self.problem: Exception | None = None
 
@@ -73,8 +74,14 @@ class Feed:
                 if record.error is not None:
                     self._waiting.append((position, record, None))
                     yield None
+                elif (gone := self._deleted(record)) is not None:
+                    self._waiting.append((position, replace(record, error=DeletedError(WHY)), gone))
+                    yield None
                 elif self._earlier is not None and (found := self._earlier.find(record)) is not None:
                     self._waiting.append((position, record, found))
+                    yield None
+                elif (gone := self._deleted(record, elsewhere=True)) is not None:
+                    self._waiting.append((position, replace(record, error=DeletedError(WHY)), gone))
                     yield None
                 else:
                     state = state_of(record.value)
@@ -88,6 +95,12 @@ class Feed:
             self.problem = error
         finally:
             self._pool.shutdown(wait=False)
+
+    def _deleted(self, record: Record, *, elsewhere: bool = False) -> bytes | None:
+        """The content of an input that was deleted on purpose, here or under another name; None of any other."""
+        if self._earlier is None:
+            return None
+        return self._earlier.deleted_elsewhere(record) if elsewhere else self._earlier.deleted(record)
 
     def _missing(self) -> Iterator[tuple[int, Record]]:
         """The inputs that no shard stands for."""
@@ -116,7 +129,8 @@ class Feed:
         """The input that a result of `encode_stream` belongs to, with its vector or the reason why it has none."""
         position, record, waited = self._waiting.popleft()
         if record.error is not None:
-            return Outcome(position, record, None, record.error)
+            content = waited if isinstance(waited, bytes) else UNKNOWN
+            return Outcome(position, record, None, record.error, content)
         if isinstance(waited, Found):
             return Outcome(position, record, waited.vector(), None, waited.content, waited.moved)
         if encoded.error is not None:

@@ -18,7 +18,7 @@ from zoo.bulk.limit import Limit
 from zoo.bulk.plan import Plan
 from zoo.bulk.sources import Source
 from zoo.errors import DiskFullError, FolderError, TooManyBadItemsError
-from zoo.shards.facts import FORMAT, Bad
+from zoo.shards.facts import DELETED, FORMAT, Bad
 from zoo.shards.folder import QUARANTINE, Draft, Row, Shard, ShardFolder
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class BulkReport:
         moved: of inputs that lay elsewhere, under another name or with other columns beside them; not computed again.
         unchanged: those that were there. kept: of inputs that have vanished from the source.
         removed: vectors that are not there any more, and not replaced by those of `changed`.
+        deleted: inputs without a vector because `zoo index delete` has deleted it.
         outside: files of the user's own table that lie outside of its folder.
         reasons: how many bad inputs for each reason code.
         kinds: how many of the vectors in the folder for each kind of file, where they are of several.
@@ -57,6 +58,7 @@ class BulkReport:
     unchanged: int = 0
     kept: int = 0
     removed: int = 0
+    deleted: int = 0
     outside: int = 0
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -77,8 +79,10 @@ class BulkReport:
             self.kept += shard.rows
             return
         self.inputs += shard.stop - shard.start
-        self.bad += len(shard.bad)
-        self.reasons.update(bad.reason for bad in shard.bad)
+        reasons = Counter(bad.reason for bad in shard.bad)
+        self.deleted += reasons.pop(DELETED, 0)
+        self.bad += reasons.total()
+        self.reasons += reasons
 
     def settle(self, left: Left) -> None:
         """Counts what the source did not ask for; the last count of all."""
@@ -261,6 +265,7 @@ class Job:
                 "vectors": report.vectors,
                 "kept": report.kept,
                 "bad": report.bad,
+                **({"deleted": report.deleted} if report.deleted else {}),
                 "reasons": dict(report.reasons),
                 "ignored": report.ignored,
                 **({"kinds": dict(report.kinds)} if report.kinds else {}),

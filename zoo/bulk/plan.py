@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.bulk.earlier import Earlier, stands
+from zoo.bulk.earlier import Earlier, deleted_of, stands
 from zoo.bulk.sources import Source
 from zoo.errors import SourceChangedError
 from zoo.inputs.excerpts import PAGE_SIDE
@@ -28,12 +28,19 @@ class Plan:
 
 
 def plan(
-    folder: ShardFolder, source: Source, facts: Mapping[str, Any], *, split: str | None, update: bool, force: bool
+    folder: ShardFolder,
+    source: Source,
+    facts: Mapping[str, Any],
+    *,
+    split: str | None,
+    update: bool,
+    force: bool,
+    undelete: bool,
 ) -> Plan:
     """Compares the source with what there is; writes nothing.
 
     Args:
-        facts: `fingerprint` and `precision` of this run. split, update, force: as in `embed_dataset`.
+        facts: `fingerprint` and `precision` of this run. split, update, force, undelete: as in `embed_dataset`.
 
     Raises:
         FingerprintMismatchError: the vectors were made otherwise. SourceChangedError: they are of another source.
@@ -51,11 +58,12 @@ def plan(
     unfinished = {other: _of(folder, other, facts) for other in folder.generations() if other > number}
     going = next((other for other, shards in unfinished.items() if shards and stands(source, shards)), None)
     more = [*replaced, *(shard for other, shards in unfinished.items() if other != going for shard in shards)]
-    rewrite = update and any(shard.kept for shard in live)
+    deleted = deleted_of(live)
+    rewrite = (update and any(shard.kept for shard in live)) or (undelete and bool(deleted))
     if going is None and (not live or (not rewrite and stands(source, live, force))):
         more += live  # what is added may be copies
         return Plan(number, False, live, Earlier([], more, force) if more else None)
-    earlier = Earlier(live, more, force)
+    earlier = Earlier(live, more, force, () if undelete else deleted)
     if not earlier.look(source) and live and not update:
         _same_source(folder, source, split, sum(shard.rows for shard in live))
     generation = max([number, *unfinished]) + 1 if going is None else going

@@ -81,6 +81,7 @@ def _pers(name: str, value: Any) -> Any:
     shard_seconds=number,
     update=flag,
     force=flag,
+    undelete=flag,
     device=optional(device_here),
     devices=optional(devices_of),
     backend=text,
@@ -120,6 +121,7 @@ def embed_dataset(
     max_bad: int | str | None = None,
     update: bool = False,
     force: bool = False,
+    undelete: bool = False,
     device: str | None = None,
     devices: Sequence[str] | str | None = None,
     backend: str = "torch",
@@ -169,6 +171,8 @@ def embed_dataset(
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
         update: vectors of inputs that have vanished from the source go; without it they stay.
         force: look into inputs whose place, size and time are those of before, too, and embed again what holds something else.
+        undelete: embed again what `delete_vectors` (`zoo index delete`) has deleted; without it what was deleted stays so, also under
+            another name, until its content changes.
         device: where a model given by name runs; by default a GPU if there is one. devices: several in its place, a process each:
             ["cuda:0", "cuda:1"], or "all" for every GPU; this process reads the source and writes, as ever, and what a process had that
             dies is computed again. Here the model is loaded on the CPU, for its facts alone. backend: what computes its vectors, as in
@@ -252,7 +256,7 @@ def embed_dataset(
     with folder.locked():
         fingerprint = embedder.fingerprint(dim=dim, regions="regions" in data.kind, **asked) | by
         facts = {"fingerprint": fingerprint, "precision": precision}
-        begun = plan(folder, data, facts, split=split, update=update, force=force)
+        begun = plan(folder, data, facts, split=split, update=update, force=force, undelete=undelete)
         job = Job(
             folder,
             data,

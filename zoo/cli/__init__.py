@@ -28,7 +28,7 @@ BROKEN_PIPE = 141
 GROUPS = {
     "Models": ("list", "show", "card"),
     "Embed and search": ("encode", "embed", "search", "rerank"),
-    "Data": ("classify", "cluster", "dedupe", "export"),
+    "Data": ("classify", "cluster", "dedupe", "export", "index"),
     "Train": ("train", "mine", "merge"),
     "Evaluate": ("eval", "compare", "bench", "inspect", "calibrate"),
     "Publish and serve": ("publish", "verify", "serve", "demo"),

@@ -131,6 +131,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="also look into inputs whose name, size and time have not changed"
     )
+    parser.add_argument(
+        "--undelete",
+        action="store_true",
+        help="embed again what `zoo index delete` has deleted (default: it stays deleted)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="a report for machines on stdout")
 
@@ -157,6 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
             max_bad=arguments.max_bad,
             update=arguments.update,
             force=arguments.force,
+            undelete=arguments.undelete,
             device=arguments.device,
             devices=arguments.devices,
             backend=arguments.model_backend,
@@ -221,7 +227,7 @@ def _summarise(report) -> None:  # of a BulkReport
 
     rate = f", {report.new / report.seconds:,.0f}/s" if report.seconds > 1 and report.new else ""
     print(f"{report.folder}: {report.vectors:,} vectors in {report.seconds:.1f} s{rate}")
-    if report.added < report.vectors or report.removed:
+    if report.added < report.vectors or report.removed or report.deleted:
         print(", ".join(f"{count:,} {what}" for what, count in _done(report).items() if count))
     if report.bad:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.most_common())
@@ -251,4 +257,5 @@ def _done(report) -> dict[str, int]:  # of a BulkReport
         "unchanged": report.unchanged,
         "kept of inputs that have vanished (--update lets them go)": report.kept,
         "removed": report.removed,
+        "deleted before, and not embedded again (--undelete does)": report.deleted,
     }

@@ -28,8 +28,8 @@ BYTES_PER_COMMIT = 512 << 20  # or once they take so much memory: captions may b
 PATIENCE = 3.0
 
 
-def up_to_date(home: Home, kind: type[Store], folder: Path, threshold: int) -> Store:
-    """An open index of the shards in `folder`.
+def up_to_date(home: Home, kind: type[Store], folder: Path, threshold: int, *, anew: bool = False) -> Store:
+    """An open index of the shards in `folder`; with `anew` one that was built now, without what was deleted and replaced in it.
 
     One process builds, others wait for it. Where it makes a new generation and that takes long, they open the one in use.
     Where nothing can be written, an index that holds all shards is opened as it is.
@@ -37,6 +37,9 @@ def up_to_date(home: Home, kind: type[Store], folder: Path, threshold: int) -> S
     Raises:
         IndexStateError: no vectors; or no index, and none can be written. DiskFullError: no space to build it.
     """
+    if anew:
+        with _only_builder(home.place, wait=True):
+            return _again_if_updated(home, kind, folder, threshold, anew=True)
     try:
         make_folder(home.place)
         with _only_builder(home.place) as alone:
@@ -102,24 +105,24 @@ def live_shards(folder: Path) -> list[Shard]:
     return shards
 
 
-def _again_if_updated(home: Home, kind: type[Store], folder: Path, threshold: int) -> Store:
+def _again_if_updated(home: Home, kind: type[Store], folder: Path, threshold: int, *, anew: bool = False) -> Store:
     """Builds from the shards there are; begins again where `zoo embed` has put others into their place meanwhile."""
     shards: list[Shard] | None = None
     while True:
         try:
             before, shards = shards, live_shards(folder)
-            return _built(home, kind, shards, threshold)
+            return _built(home, kind, shards, threshold, anew)
         except (FileNotFoundError, DamagedShardError) as error:
             vanished = isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError)
             if not vanished or shards is None or shards == before:
                 raise
 
 
-def _built(home: Home, kind: type[Store], shards: Sequence[Shard], threshold: int) -> Store:
+def _built(home: Home, kind: type[Store], shards: Sequence[Shard], threshold: int, anew: bool) -> Store:
     place = home.place
     old = _old(place, kind)
     left = generations.unfinished(place)
-    if old is not None and _fits(old, shards, home.own):
+    if old is not None and not anew and _fits(old, shards, home.own):
         if left is not None:
             generations.drop(place, left)
         _follow(old, shards, home.own)

@@ -97,6 +97,12 @@ def sweep(home: Place) -> None:
         _remove(home, [home / name for name in OLD_LAYOUT])
 
 
+def older(home: Place) -> bool:
+    """Whether files of a generation that is no longer in use are there: somebody reads it."""
+    number = current(home)
+    return any(one < number for one in _numbers(home)) or (number > 0 and (home / FACTS).kind() is not None)
+
+
 def drop(home: Place, number: int) -> None:
     """Removes a generation that never was in use."""
     with contextlib.suppress(OSError):

@@ -66,7 +66,7 @@ def open_index(
     if model is not None:
         check_model(model, folder)
     backend = backend or _default_backend(manifest["precision"])
-    if backend == "lancedb" and not _has_lancedb():
+    if backend == "lancedb" and not has_lancedb():
         raise ZooError('the lancedb backend is not installed: pip install "embedding-zoo[index]", or backend="exact"')
     kind = LanceIndex if backend == "lancedb" else ExactIndex
     refused: ReadOnlyIndexError | None = None
@@ -163,8 +163,9 @@ def iter_tables(folder: Path | str, columns: Sequence[str] | None = None) -> "It
 
 
 def _default_backend(precision: str) -> Backend:
-    return "lancedb" if precision == "float32" and _has_lancedb() else "exact"
+    return "lancedb" if precision == "float32" and has_lancedb() else "exact"
 
 
-def _has_lancedb() -> bool:
+def has_lancedb() -> bool:
+    """Whether the engine of the LanceDB store is installed."""
     return importlib.util.find_spec("lancedb") is not None

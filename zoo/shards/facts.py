@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 MOST_COLUMNS = 4_096
 Precision = Literal["float32", "int8", "binary"]
+DELETED = "deleted"  # the reason of an input whose vector was deleted on purpose
 Count = Annotated[int, Range(0, 10**12)]
 Dim = Annotated[int, Range(1, 1_000_000)]
 Generation = Annotated[int, Range(0, 999_999)]  # six digits of a file's name
@@ -60,6 +61,7 @@ class _Counts(TypedDict):
     total: NotRequired[Count]
     kept: NotRequired[Count]
     bad: NotRequired[Count]
+    deleted: NotRequired[Count]
     reasons: NotRequired[dict[str, Count]]
     ignored: NotRequired[dict[str, Count]]
     kinds: NotRequired[dict[str, Count]]
@@ -91,6 +93,7 @@ class Manifest(TypedDict):
     generation: NotRequired[Generation]
     finished: bool
     building: NotRequired[_Building | None]
+    rewriting: NotRequired[Generation | None]
     created: NotRequired[str]
     updated: NotRequired[str]
 

@@ -17,7 +17,7 @@ from zoo.errors import DamagedShardError, DiskFullError, FolderError
 from zoo.files import is_full
 from zoo.shards.checking import check_rows, is_known, remember
 from zoo.shards.content import CONTENT_BYTES, STAMP_BYTES, UNKNOWN
-from zoo.shards.facts import FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
+from zoo.shards.facts import DELETED, FORMAT, Bad, check_columns, footer_of, manifest_of, vector_type
 from zoo.strangers.folders import Place, name_of, remove_leftovers
 from zoo.strangers.locks import Held, locked
 
@@ -127,7 +127,7 @@ class Draft:
     Attributes:
         taken: stamp, content and outcome of each. One list, so that an input is in it whole or not at all: Ctrl-C may come
             between any two steps, and an input that is counted without its vector would never be embedded.
-        bad_count: how many of them could not be embedded.
+        bad_count: how many of them could not be embedded; those that were deleted do not count.
     """
 
     start: int
@@ -137,7 +137,7 @@ class Draft:
     def take(self, stamp: bytes, outcome: Row | Bad, content: bytes = UNKNOWN) -> None:
         """Adds the next input."""
         self.taken.append((stamp, content, outcome))
-        self.bad_count += isinstance(outcome, Bad)
+        self.bad_count += isinstance(outcome, Bad) and outcome.reason != DELETED
 
     @property
     def stop(self) -> int:
@@ -146,7 +146,7 @@ class Draft:
 
     @property
     def bad(self) -> list[Bad]:
-        """Those that could not be embedded."""
+        """Those that could not be embedded, or were deleted."""
         return [outcome for *_, outcome in self.taken if isinstance(outcome, Bad)]
 
     def __len__(self) -> int:
@@ -212,7 +212,35 @@ class ShardFolder:
                     remove_leftovers(folder)
             live = self.live()
             self._drop(generation for generation in self.generations() if generation < live)
+            self._give_up_rewriting(live)
             yield
+
+    def _give_up_rewriting(self, live: int) -> None:
+        """Removes the half of a set that `rewritten` was writing when it was killed: no run of `zoo embed` may go on with it."""
+        manifest = self.manifest()
+        if manifest is not None and (half := manifest.pop("rewriting", None)) is not None:
+            self._drop([half] if half != live else [])
+            self.write_manifest(manifest)
+
+    @contextlib.contextmanager
+    def rewritten(self, manifest: Mapping[str, Any]) -> Iterator[int]:
+        """The number of a set that the block writes, and that is searched in place of the one before once it has ended.
+
+        Whatever stops it, a kill among others, leaves all as it was. For whoever holds the folder.
+
+        Args:
+            manifest: of the new set; the block may still change it.
+        """
+        before, number = self.manifest() or {}, max(self.generations(), default=0) + 1
+        self.write_manifest({**before, "rewriting": number})
+        try:
+            yield number
+            self.shards.sync()
+            self.write_manifest({**manifest, "generation": number})
+        except BaseException:
+            self._give_up_rewriting(before.get("generation", 0))
+            raise
+        self.tidy(number)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -356,14 +384,19 @@ class ShardFolder:
     def write_quarantine(self, bad: Sequence[Bad]) -> None:
         """Writes the quarantine file anew."""
         with self._writing():
-            (self.place / QUARANTINE).write("".join(one.line() for one in bad).encode())
+            (self.place / QUARANTINE).write("".join(map(Bad.line, _unembedded(bad))).encode())
 
     def append_quarantine(self, bad: Sequence[Bad]) -> None:
         """Adds the bad inputs of a shard that has just been written."""
-        if bad:
+        if bad := _unembedded(bad):
             with self._writing(), (self.place / QUARANTINE).change() as file:
                 file.seek(0, os.SEEK_END)
-                file.write("".join(one.line() for one in bad).encode())
+                file.write("".join(map(Bad.line, bad)).encode())
+
+
+def _unembedded(bad: Iterable[Bad]) -> list[Bad]:
+    """Those that could not be embedded: what was deleted on purpose is no defect."""
+    return [one for one in bad if one.reason != DELETED]
 
 
 def holds_vectors(folder: Path) -> bool:
