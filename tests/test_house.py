@@ -389,3 +389,24 @@ def test_import_zoo_loads_nothing_heavy():
     code = f"import sys, zoo; zoo.list_models(); print(sorted(set(sys.modules) & {HEAVY!r}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_first_vector_of_zoo_mini_loads_nothing_that_takes_longer_than_the_model():
+    slow = [
+        "timm",
+        "torchvision",
+        "transformers",
+        "torch._dynamo",
+        "sympy",
+        "scipy",
+        "huggingface_hub",
+        "pandas",
+        "rich",
+    ]
+    code = (
+        "import sys, zoo; from pathlib import Path; model = zoo.load_model('zoo-mini', device='cpu'); model.encode('a cat'); "
+        "model.encode(min(Path('demos/photos').glob('*.jpg'))); "
+        f"print([name for name in {slow!r} if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert out.stdout.strip() == "[]"

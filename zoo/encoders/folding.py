@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+_KNOWN = ("torch.", "timm.", "zoo.encoders.efficientnet")
 _CLOSE = 1e-3  # of the largest state: beyond it the order of a network's modules is not that of its computation
 
 
@@ -32,9 +33,9 @@ class Folding:
 
 
 def _plain(module: nn.Module) -> bool:
-    """Whether it computes what its class says in evaluation, and the class is torch's or timm's."""
+    """Whether it computes what its class says in evaluation, and the class is torch's, timm's or ours of a timm architecture."""
     watched = module._forward_hooks or module._forward_pre_hooks
-    return not (module.training or watched) and type(module).__module__.partition(".")[0] in ("torch", "timm")
+    return not (module.training or watched) and type(module).__module__.startswith(_KNOWN)
 
 
 def _key(backbone: nn.Module) -> tuple[tuple[int, ...], Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.config_checks import Refuse, check_timm, refuse_setting
 from zoo.encoders.dense import LastStage, timm_stage
+from zoo.encoders.efficientnet import LITE, EfficientNetLite
 from zoo.encoders.folding import Folding
 from zoo.encoders.image_transform import INTERPOLATIONS, Normalize, PixelTransform, as_transform
 from zoo.encoders.program import Program
@@ -43,11 +44,9 @@ class TimmImage(Encoder):
         backbone: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        import timm
-
         check_timm(arch, args or {})
         self.arch, self.transform, self.tokens, self.args = arch, as_transform(transform), tokens, dict(args or {})
-        self.backbone = backbone or timm.create_model(arch, pretrained=False, **{"num_classes": 0, **self.args})
+        self.backbone = backbone or timm_backbone(arch, self.args)
         self.width = self.backbone.head_hidden_size if tokens == "pooled" else self.backbone.num_features
         self.normalize = Normalize(self.transform)
         self._convolutional = any(isinstance(module, nn.BatchNorm2d) for module in self.backbone.modules())
@@ -107,6 +106,19 @@ class TimmImage(Encoder):
 
 def _all_tokens(states: Tensor, batch: Batch | None = None) -> Tokens:
     return Tokens(states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
+
+
+def timm_backbone(arch: str, args: dict[str, Any] | None = None) -> nn.Module:
+    """A timm architecture with random weights and no classifier; importing timm takes longer than opening zoo-mini, which needs none of it.
+
+    Args:
+        args: as of `TimmImage`.
+    """
+    if arch in LITE and not args:
+        return EfficientNetLite(arch)
+    import timm
+
+    return timm.create_model(arch, pretrained=False, **{"num_classes": 0, **(args or {})})
 
 
 def timm_image(

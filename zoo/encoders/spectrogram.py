@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from zoo.encoders import mel
 from zoo.encoders.audio import AudioEncoder
 from zoo.encoders.config_checks import check_timm
+from zoo.encoders.image import timm_backbone
 from zoo.errors import UnrecognisedCheckpointError
 
 _QUIET = 1e-5  # of the power, so that digital silence has a logarithm
@@ -100,14 +101,12 @@ class SpectrogramAudio(AudioEncoder):
         hop: float = 2.5,
         backbone: nn.Module | None = None,
     ) -> None:
-        import timm
-
         read_as = Spectrogram.of(spectrogram or {})
         super().__init__(read_as.rate, window, hop, shortest=2 * read_as.size)  # one whole transform
         check_timm(arch, {})
         self.arch, self.spectrogram = arch, read_as
         self.grids = {str(stage): list(grid) for stage, grid in grids.items()}
-        whole = backbone or timm.create_model(arch, pretrained=False, num_classes=0)
+        whole = backbone or timm_backbone(arch)
         stages = sorted(int(stage) for stage in self.grids)
         if not all(hasattr(whole, part) for part in ("conv_stem", "bn1", "blocks")) or not (
             stages and stages[0] >= 0 and stages[-1] < len(whole.blocks)

@@ -126,7 +126,7 @@ def _tower(model: "Embedder") -> tuple["nn.Module", dict[str, Any], "PixelTransf
     if isinstance(encoder, TimmImage) and encoder.tokens == "pooled":
         # timm writes a classifier's size among the arguments; there is none.
         args = {key: value for key, value in encoder.args.items() if key != "num_classes"}
-        return encoder.backbone, args, encoder.transform
+        return _timms(encoder.arch, encoder.backbone), args, encoder.transform
     trunk = getattr(encoder.tower, "trunk", None) if isinstance(encoder, OpenClipImage) else None
     if trunk is None or len(encoder.tower.head) or trunk.num_classes:
         raise NotExportableError(
@@ -135,6 +135,19 @@ def _tower(model: "Embedder") -> tuple["nn.Module", dict[str, Any], "PixelTransf
     vision = encoder.model_cfg["vision_cfg"]
     args = {"global_pool": vision["timm_pool"]} if vision.get("timm_pool") else {}
     return trunk, args, encoder.transform
+
+
+def _timms(arch: str, backbone: "nn.Module") -> "nn.Module":
+    """The backbone as timm's own class, which knows what its files say."""
+    import timm
+
+    from zoo.encoders.efficientnet import EfficientNetLite
+
+    if not isinstance(backbone, EfficientNetLite):
+        return backbone
+    made = timm.create_model(arch, pretrained=False, num_classes=0)
+    made.load_state_dict(backbone.state_dict())
+    return made
 
 
 def _data_config(transform: "PixelTransform", known_crop: float | None) -> dict[str, Any]:
