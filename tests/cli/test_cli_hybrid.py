@@ -3,7 +3,9 @@
 import io
 import json
 import re
+import shutil
 import sys
+import warnings
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from tests.bulk.bulk_support import make_images
 from zoo.bulk import embed_dataset
 from zoo.cli import main
 from zoo.index import HybridIndex, open_index
+from zoo.strangers.made import MARK
 
 LINES = ["a red boat on the river", "the motor stopped", "error E1234 of the motor", "a cat asleep", "boats at night"]
 
@@ -119,3 +122,51 @@ def test_what_has_no_words_is_refused_before_a_model_is_loaded(run, monkeypatch,
     status, _, err = run(*arguments)
     assert status == 2
     assert re.search(words, " ".join(err.split())), err
+
+
+@pytest.fixture
+def mixed(made, tmp_path):
+    """A folder of images and text files, and its vectors."""
+    make_images(tmp_path / "stuff", 2)
+    for number, line in enumerate(LINES):
+        (tmp_path / "stuff" / f"note{number}.txt").write_text(line)
+    embed_dataset(made / "model", tmp_path / "stuff", tmp_path / "mixed", kind=["image", "text"], progress=False)
+    return tmp_path
+
+
+def by_words(run, folder, query, *more):
+    status, out, err = run(folder, query, "--hybrid", "--json", *more)
+    assert status == 0, err
+    return {one["id"] for one in json.loads(out) if "bm25" in one["ranks"]}
+
+
+def test_text_files_among_images_are_read_and_kept(run, mixed):
+    assert by_words(run, mixed / "mixed", "boat E1234") == {"note0.txt", "note2.txt"}
+    assert by_words(run, mixed / "mixed", "boat", "--kind", "image") == set()
+    kept = {path.name for path in mixed.rglob("bm25-*")}
+    assert len(kept) == 1
+    shutil.rmtree(mixed / "stuff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert by_words(run, mixed / "mixed", "boat E1234") == {"note0.txt", "note2.txt"}, (
+            "as embedded, from what is kept"
+        )
+
+
+def test_a_text_file_that_has_changed_or_is_gone_is_said_and_no_other_text_is_indexed(run, mixed, made):
+    (mixed / "stuff" / "note0.txt").write_text("a submarine")
+    (mixed / "stuff" / "note1.txt").unlink()
+    with pytest.warns(UserWarning, match=r"2 of 5 text files do not hold any more .*\(note0.txt, note1.txt\)"):
+        assert by_words(run, mixed / "mixed", "submarine E1234") == {"note2.txt"}
+    assert not list(mixed.rglob("bm25-*")), "an incomplete one is kept for nobody"
+    embed_dataset(made / "model", mixed / "stuff", mixed / "mixed", kind=["image", "text"], progress=False)
+    with pytest.warns(UserWarning, match=r"1 of 5 text files .*\(note1.txt\)"):  # kept, though it has vanished
+        assert by_words(run, mixed / "mixed", "submarine E1234") == {"note0.txt", "note2.txt"}
+
+
+def test_text_files_of_a_folder_that_others_made_are_not_opened(run, mixed, made):
+    (mixed / "mixed" / MARK).unlink()
+    status, _, err = run(mixed / "mixed", "boat", "--hybrid", "--model", made / "model")
+    assert status == 2
+    assert "--root DIR says where to look" in err
+    assert by_words(run, mixed / "mixed", "boat", "--root", mixed / "stuff", "--model", made / "model") == {"note0.txt"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli._hybrid import check_words, open_hybrid
+from zoo.cli._hybrid import Words, check_words, open_hybrid
 from zoo.prompts import arguments_of
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ class Finder:
 
     Args:
         manifest: of the folder. plain: whether results of several kinds are ranked by their similarities as they are. quiet: whether
-            nothing is said of a search, whose results say it themselves. words: columns in which the words of a query are looked for
-            too; none: the vectors alone. sparse: whether the model's sparse vectors are a third list. task:
+            nothing is said of a search, whose results say it themselves. words: where the words of a query are looked for too;
+            None: the vectors alone. sparse: whether the model's sparse vectors are a third list. task:
             `task` and `examples` of `encode_query`.
     """
 
@@ -34,7 +34,7 @@ class Finder:
         *,
         plain: bool,
         quiet: bool,
-        words: Sequence[str] = (),
+        words: Words | None = None,
         sparse: bool = False,
         task: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:

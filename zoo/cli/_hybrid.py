@@ -1,8 +1,8 @@
 """`--hybrid` of a search: which texts of a folder of vectors there are to look for words in, and the two ranks for people."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.errors import ZooError
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
     from zoo.index import Compared
     from zoo.index.store import Store
+    from zoo.vectors.file_texts import FileTexts
+    from zoo.vectors.lookup import Inputs
 
 
 def add_hybrid_options(parser: argparse.ArgumentParser) -> None:
@@ -37,25 +39,37 @@ def add_hybrid_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def hybrid_columns(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -> list[str]:
-    """The columns of a folder in which words are looked for; [] without `--hybrid`.
+class Words(NamedTuple):
+    """Where the words of a query are looked for: columns of a folder, or its text files."""
+
+    columns: Sequence[str]
+    files: "FileTexts | None" = None
+
+
+def words_of(
+    arguments: argparse.Namespace, manifest: Mapping[str, Any], inputs: "Callable[[], Inputs]"
+) -> Words | None:
+    """Where words are looked for; None without `--hybrid`. inputs: says where the files are that were embedded.
 
     Raises:
         ZooError: there is no such column, or no text beside the vectors; or the query is an image alone.
     """
+    from zoo.vectors.file_texts import FileTexts, holds_file_texts
     from zoo.vectors.opening import embedded_text
 
     if not arguments.hybrid:
         if given := [name for name in ("hybrid_column", "sparse") if getattr(arguments, name)]:
             raise ZooError(f"--{given[0].replace('_', '-')} is of --hybrid; give that too, or leave it out")
-        return []
+        return None
     if arguments.image is not None and arguments.query is None:
         raise ZooError("--hybrid looks for words, and an image has none; add a TEXT, or leave --hybrid out")
     there = list(manifest["attributes"])
     if unknown := [name for name in arguments.hybrid_column if name not in there]:
         raise ZooError(f"--hybrid-column {unknown[0]}: there is no such column; there are {', '.join(there) or 'none'}")
     if arguments.hybrid_column:
-        return arguments.hybrid_column
+        return Words(arguments.hybrid_column)
+    if holds_file_texts(manifest["source"]):
+        return Words((), FileTexts(arguments.folder, inputs()))
     column = embedded_text(manifest["source"])
     if column not in there:
         named = f" (there are {', '.join(there)})" if there else ""
@@ -64,7 +78,7 @@ def hybrid_columns(arguments: argparse.Namespace, manifest: Mapping[str, Any]) -
             f"{arguments.folder} keeps no texts beside its vectors, which are of {manifest['source']['kind']}; --hybrid looks for "
             f"words: {remedy}"
         )
-    return [column]
+    return Words([column])
 
 
 def check_words(asked: Any) -> str:
@@ -88,8 +102,8 @@ def lists_of(found: "Sequence[Compared]") -> list[str]:
     return [name for name in LISTS if name in names]
 
 
-def open_hybrid(index: "Store", columns: Sequence[str], model: "Embedder | None") -> Any:
-    """The index asked by words too, and by the sparse vectors of a model; None where there are no columns."""
+def open_hybrid(index: "Store", words: Words | None, model: "Embedder | None") -> Any:
+    """The index asked by words too, and by the sparse vectors of a model; None where no words are looked for."""
     from zoo.index import HybridIndex
 
-    return HybridIndex(index, columns, model=model) if columns else None
+    return None if words is None else HybridIndex(index, words.columns, model=model, files=words.files)

@@ -6,7 +6,8 @@ DIR is what `zoo embed --out DIR` made.
 --regions`), the results are places: the table shows file and box, and the page of --html draws the outlines.
 
 With --hybrid the words of TEXT are looked for too, as a search engine does: names, numbers and rare words that an embedding blurs are
-found. The texts must stand beside the vectors: those that were embedded, or a column that --hybrid-column names.
+found. The texts must stand beside the vectors: those that were embedded, or a column that --hybrid-column names. Text files of a folder
+of several kinds are read again; what one does not hold any more is found by its vector alone.
 
 With --rerank a second model reads the query together with each of the best results and ranks them again: slower, and better. Its
 scores are shown beside the similarities; results that it cannot read come last.
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli._finding import Finder, as_json
-from zoo.cli._hybrid import LISTS, add_hybrid_options, hybrid_columns, lists_of, told_ranks
+from zoo.cli._hybrid import LISTS, add_hybrid_options, lists_of, told_ranks, words_of
 from zoo.cli._queries import answer_all, read_queries
 from zoo.cli._regions import add_region_options, check_regions, to_json, told
 from zoo.cli._rerank import TOP, add_search_options, check_search_options, open_reranker, reranked
@@ -120,7 +121,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend(parser, "--model-backend")
     add_hybrid_options(parser)
     add_search_options(parser)
-    parser.add_argument("--root", type=existing, metavar="DIR", help="where the images are, for --html and --rerank")
+    parser.add_argument(
+        "--root", type=existing, metavar="DIR", help="where the files are, for --html, --rerank and --hybrid"
+    )
     add_outside(parser)
     parser.add_argument("--backend", choices=("lancedb", "exact"), help="the store (default: lancedb if installed)")
     parser.add_argument(
@@ -145,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = read_manifest(arguments.folder)
     if arguments.where is not None:
         _check_filter(arguments.folder, arguments.where)
-    words = hybrid_columns(arguments, manifest)
+    words = words_of(arguments, manifest, lambda: _inputs(arguments, manifest))
     narrowed(manifest, arguments.kind)  # what is never there is refused before a model is loaded
     if state := unfinished(manifest):
         print(f"{arguments.folder}: {state}", file=sys.stderr)
@@ -204,8 +207,11 @@ def _check_options(arguments: argparse.Namespace) -> None:
     composed = arguments.query is not None and arguments.image is not None
     if arguments.image_weight is not None and not composed:
         raise ZooError("--image-weight is of an image and a text together; give --image FILE and TEXT")
-    if not arguments.html and not arguments.rerank and (arguments.root or arguments.allow_outside):
-        raise ZooError("--root and --allow-outside are of the images that --html shows, or that --rerank reads")
+    reads = arguments.html or arguments.rerank or arguments.hybrid
+    if not reads and (arguments.root or arguments.allow_outside):
+        raise ZooError(
+            "--root and --allow-outside are of what --html shows, and of the files that --rerank or --hybrid reads"
+        )
     check_regions(arguments, int(arguments.image is not None))
     check_search_options(arguments)
     if arguments.html and arguments.query is None and arguments.image is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import IndexStateError
-from zoo.index.text_rows import Best, check_columns, keep, read_ids, texts_of
+from zoo.index.text_rows import Best, Texts, check_columns, keep, read_ids, texts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,18 +60,20 @@ class BM25:
     lives as long as this object.
 
     Args:
-        index: whose rows are searched. columns: attributes that hold their texts; of several, all of them count.
+        index: whose rows are searched. columns: attributes that hold their texts; of several, all of them count. files: texts that stand
+            in no column. A list in which some of them are missing is not kept.
 
     Raises:
         ArgumentError: there is no such column. IndexStateError: none of the rows has a text.
     """
 
-    def __init__(self, index: "Store", columns: Sequence[str]) -> None:
-        check_columns(index, columns)
+    def __init__(self, index: "Store", columns: Sequence[str], files: Texts | None = None) -> None:
+        check_columns(index, columns, files)
         self.version = index.commit()
-        digest = blake2b(json.dumps([VERSION, self.version, list(columns)]).encode(), digest_size=8)
+        told = [VERSION, self.version, list(columns), *([] if files is None else ["files"])]
+        digest = blake2b(json.dumps(told).encode(), digest_size=8)
         folder = index.folder / f"{NAME}{digest.hexdigest()}"
-        rows, self._scorer, texts = _opened(folder) or _built(index, columns, folder)
+        rows, self._scorer, texts = _opened(folder) or _built(index, columns, files, folder)
         self._best = Best(rows)
         # A term of more than half of the texts tells little, and would put nearly all of them into the list that is fused. Robertson's
         # own inverse document frequency is not positive from there on.
@@ -88,18 +90,18 @@ class BM25:
         return self._best(index, self._scorer.get_scores_from_ids(asked), k, where) if asked else []
 
 
-def _built(index: "Store", columns: Sequence[str], folder: Path) -> "tuple[pa.Array, Any, int]":
+def _built(index: "Store", columns: Sequence[str], files: Texts | None, folder: Path) -> "tuple[pa.Array, Any, int]":
     """Ids and scorer of the rows that an index shows, and how many have a text; kept in a folder if that is possible."""
     import bm25s
 
-    rows, texts = texts_of(index, columns)
+    rows, texts, whole = texts_of(index, columns, files)
     vocabulary: dict[str, int] = {}
     # Numbers of terms: of their strings there would be gigabytes.
     corpus = [[vocabulary.setdefault(term, len(vocabulary)) for term in terms(text)] for text in texts]
     count = sum(map(bool, corpus))
     if not count:
         raise IndexStateError(
-            f"no row of {index.folder} has a text in {', '.join(columns)}; a hybrid search needs texts beside the vectors"
+            f"no row of {index.folder} has a text in {', '.join(columns) or 'its files'}; a hybrid search needs texts beside the vectors"
         )
     scorer = bm25s.BM25(k1=K1, b=B, method="lucene")
     scorer.index((corpus, vocabulary), show_progress=False)
@@ -108,7 +110,8 @@ def _built(index: "Store", columns: Sequence[str], folder: Path) -> "tuple[pa.Ar
         scorer.save(draft, show_progress=False)
         (draft / ABOUT).write_text(json.dumps({"texts": count}))
 
-    keep(folder, rows, save, NAME)
+    if whole:
+        keep(folder, rows, save, NAME)
     return rows, scorer, count
 
 

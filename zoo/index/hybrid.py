@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.arguments import checked, optional, text, texts, whole
+from zoo.arguments import checked, function, optional, text, texts, whole
 from zoo.index.base import SearchHit, a_query
 from zoo.index.bm25 import BM25
 from zoo.index.kinds import Compared
 from zoo.index.sparse import SparseIndex, check_sparse
-from zoo.index.text_rows import check_columns
+from zoo.index.text_rows import Texts, check_columns
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -55,6 +55,7 @@ class HybridIndex:
         index: what `zoo.open_index` opened.
         columns: attributes with the texts of the rows: "text" for a text file, of a table the embedded column. Others
             that describe the rows may stand here too, such as the titles of images.
+        files: texts that stand in no column, such as those of text files among images (`zoo.vectors.file_texts`).
         model: one that gives sparse vectors of texts (bge-m3), which are a third list. They are made from the texts when they are
             first asked for, which is a pass over all of them, and kept beside the vectors; later only new texts are read.
 
@@ -62,12 +63,19 @@ class HybridIndex:
         ArgumentError: the index has no such column, or the model gives no sparse vectors.
     """
 
-    @checked(columns=texts)
-    def __init__(self, index: "Store", columns: Sequence[str] = ("text",), *, model: "Embedder | None" = None) -> None:
-        check_columns(index, columns)
+    @checked(columns=texts, files=optional(function))
+    def __init__(
+        self,
+        index: "Store",
+        columns: Sequence[str] = ("text",),
+        *,
+        model: "Embedder | None" = None,
+        files: Texts | None = None,
+    ) -> None:
+        check_columns(index, columns, files)
         if model is not None:
             check_sparse(model)
-        self.index, self.columns, self.model = index, tuple(columns), model
+        self.index, self.columns, self.model, self.files = index, tuple(columns), model, files
         self._sparse: SparseIndex | None = None
         self._bm25: BM25 | None = None
 
@@ -111,7 +119,7 @@ class HybridIndex:
     def bm25(self) -> BM25:
         """The texts of the version that the index shows."""
         if self._bm25 is None or self._bm25.version != self.index.commit():
-            self._bm25 = BM25(self.index, self.columns)
+            self._bm25 = BM25(self.index, self.columns, self.files)
         return self._bm25
 
     @property
@@ -119,7 +127,7 @@ class HybridIndex:
         """The sparse vectors of the version that the index shows; of a hybrid index with a model."""
         assert self.model is not None
         if self._sparse is None or self._sparse.version != self.index.commit():
-            self._sparse = SparseIndex(self.index, self.columns, self.model)
+            self._sparse = SparseIndex(self.index, self.columns, self.model, self.files)
         return self._sparse
 
     def _rows(self, ids: Sequence[str], query: Any) -> list[SearchHit]:

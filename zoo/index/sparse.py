@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from zoo.errors import ArgumentError
-from zoo.index.text_rows import Best, check_columns, keep, read_ids, texts_of
+from zoo.index.text_rows import Best, Texts, check_columns, keep, read_ids, texts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,27 +49,32 @@ class SparseIndex:
     """The sparse vectors of one version of an index, ready to be asked.
 
     Args:
-        index: whose rows are searched. columns: attributes that hold their texts. model: that weighs them and the queries.
+        index: whose rows are searched. columns: attributes that hold their texts. model: that weighs them and the queries. files: texts
+            that stand in no column.
 
     Raises:
         ArgumentError: there is no such column, or the model gives no sparse vectors.
     """
 
-    def __init__(self, index: "Store", columns: Sequence[str], model: "Embedder") -> None:
-        check_columns(index, columns)
+    def __init__(self, index: "Store", columns: Sequence[str], model: "Embedder", files: Texts | None = None) -> None:
+        check_columns(index, columns, files)
         check_sparse(model)
         self.model, self.version = model, index.commit()
         family = blake2b(
-            json.dumps([model.fingerprint(), list(columns)], sort_keys=True).encode(), digest_size=8
+            json.dumps(
+                [model.fingerprint(), list(columns), *([] if files is None else ["files"])], sort_keys=True
+            ).encode(),
+            digest_size=8,
         ).hexdigest()
         version = blake2b(self.version.encode(), digest_size=8).hexdigest()
         folder = index.folder / f"{NAME}{family}-{version}"
         found = _opened(folder)
         if found is None:
             before = [one for path in sorted(folder.parent.glob(f"{NAME}{family}-*")) if (one := _opened(path))]
-            rows, texts = texts_of(index, columns)
+            rows, texts, whole = texts_of(index, columns, files)
             found = rows, _weighed(list(texts), model, before[-1][1] if before else None)
-            keep(folder, rows, lambda draft: _save(draft, found[1]), f"{NAME}{family}-")
+            if whole:
+                keep(folder, rows, lambda draft: _save(draft, found[1]), f"{NAME}{family}-")
         rows, self._weights = found
         self._best = Best(rows)
 

@@ -1,7 +1,7 @@
 """What the lists beside the vectors share: the texts of an index's rows, the best rows by a score, and a place to be kept in."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from zoo.index.store import Store
 
 IDS = "ids.arrow"
+# Texts by the ids of their rows, of what stands in no column, and whether these are all that were embedded.
+Texts = Callable[[], tuple[Mapping[str, str], bool]]
 
 
-def check_columns(index: "Store", columns: Sequence[str]) -> None:
-    """Raises ArgumentError where one of these is no attribute of an index, or there is none."""
+def check_columns(index: "Store", columns: Sequence[str], files: Texts | None = None) -> None:
+    """Raises ArgumentError where one of these is no attribute of an index, or there is none and no files either."""
     names = index.facts.columns.names
-    if not columns:
+    if not columns and files is None:
         raise ArgumentError("columns is empty; name the attributes that hold the texts of the rows")
     if unknown := [name for name in columns if name not in names]:
         raise ArgumentError(
@@ -32,12 +34,18 @@ def check_columns(index: "Store", columns: Sequence[str]) -> None:
         )
 
 
-def texts_of(index: "Store", columns: Sequence[str]) -> "tuple[pa.Array, Iterator[str]]":
-    """Ids of all rows, and the text of each: its columns, a line break between them."""
+def texts_of(
+    index: "Store", columns: Sequence[str], files: Texts | None = None
+) -> "tuple[pa.Array, Iterator[str], bool]":
+    """Ids of all rows, the text of each (its columns and its file's, a line break between them), and whether all files were read."""
     table = index.rows(["id", *columns])
-    cells = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
-    texts = ("\n".join(str(text) for text in row if text is not None) for row in cells)
-    return table.column("id").combine_chunks(), texts
+    ids = table.column("id").combine_chunks()
+    read, whole = ({}, True) if files is None else files()
+    beside = [table.column(name).to_pylist() for name in columns]
+    if files is not None:
+        beside.append([read.get(one) for one in ids.to_pylist()])
+    texts = ("\n".join(str(text) for text in row if text is not None) for row in zip(*beside, strict=True))
+    return ids, texts, whole
 
 
 class Best:
