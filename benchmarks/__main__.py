@@ -21,7 +21,7 @@ LONG = (
     "region_training",
     "region_model",
 )
-LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed")
+LONG += ("region_points", "mini_choices", "near_copies", "videos", "documents", "audio", "mixed", "gpu")
 LONG += (
     "text_models",
     "rerankers",

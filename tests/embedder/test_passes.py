@@ -185,3 +185,25 @@ def test_on_a_gpu_vectors_are_those_of_the_cpu(text):
     expected = text.encode(TEXTS, batch_size=4)
     found = text.to("cuda").encode(TEXTS, batch_size=4)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_in_bfloat16_vectors_are_near():
+    torch.manual_seed(0)
+    model = zoo.build_model("gme-test")
+    expected = model.encode(TEXTS)
+    found = model.to("cuda", torch.bfloat16).encode(TEXTS)
+    assert torch.nn.functional.cosine_similarity(found, expected).min() > 0.99
+
+
+@pytest.mark.gpu
+def test_two_processes_share_a_gpu(text, tmp_path):
+    folder = text.save_pretrained(tmp_path / "model")
+    (tmp_path / "t.txt").write_text("\n".join(TEXTS))
+    one, two = tmp_path / "one", tmp_path / "two"
+    for out, where in ((one, {"device": "cpu"}), (two, {"devices": ["cuda:0", "cuda:0"]})):
+        zoo.embed_dataset(folder, tmp_path / "t.txt", out, progress=False, **where)
+    found = [
+        zoo.index.open_index(out, model=text, backend="exact").search(text.encode("a text"), 5) for out in (one, two)
+    ]
+    assert [hit.id for hit in found[0]] == [hit.id for hit in found[1]]
