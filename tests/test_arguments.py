@@ -96,6 +96,7 @@ WRONG: dict[str, list[Any]] = {
     "max_bad": ["many", [1], object()],
     "update": ["yes", 1, None, object()],
     "force": ["yes", 1, None, object()],
+    "undelete": ["yes", 1, None, object()],
     "adopt": ["yes", 1, None, object()],
     "heif": ["yes", 1, None, object()],
     "tests": ["yes", 1, None, object()],

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from zoo.bulk.finders import finder_of
 from zoo.bulk.folder import Images
 from zoo.bulk.job import BulkReport, Job
 from zoo.bulk.limit import Limit
+from zoo.bulk.models import loadable, opened_model
 from zoo.bulk.opening import prepare
 from zoo.bulk.parts import WHOLE, parted
 from zoo.bulk.plan import plan
@@ -171,8 +172,7 @@ def embed_dataset(
         max_bad: stop after more than this many bad inputs (10), or this share of them ("2%"). None: never.
         update: vectors of inputs that have vanished from the source go; without it they stay.
         force: look into inputs whose place, size and time are those of before, too, and embed again what holds something else.
-        undelete: embed again what `delete_vectors` (`zoo index delete`) has deleted; without it what was deleted stays so, also under
-            another name, until its content changes.
+        undelete: embed again what `delete_vectors` has deleted; without it that stays deleted, also under another name.
         device: where a model given by name runs; by default a GPU if there is one. devices: several in its place, a process each:
             ["cuda:0", "cuda:1"], or "all" for every GPU; this process reads the source and writes, as ever, and what a process had that
             dies is computed again. Here the model is loaded on the CPU, for its facts alone. backend: what computes its vectors, as in
@@ -217,7 +217,7 @@ def embed_dataset(
     opened.check(asked_for, said)
     finder = None if regions is None else finder_of(regions, device)
     with settings_to_ignore(ignore, opened) as settings:
-        embedder = _opened(model, device, backend, pixels, settings, opened.columns)
+        embedder = opened_model(model, device, backend, pixels, settings, opened.columns)
     if backend != "torch" and say is not None:
         say(f"backend {embedder.backend}")
     embedder = embedder if region is None else embedder.with_region_rule(region)
@@ -262,7 +262,7 @@ def embed_dataset(
             data,
             total,
             facts,
-            about=_about(data, _loadable(model), split, finder, said) | _parts_of(by) | asked,
+            about=_about(data, loadable(model), split, finder, said) | _parts_of(by) | asked,
             dim=dim,
             compress=compress,
             limit=limit,
@@ -418,46 +418,6 @@ def _dim(embedder: "Embedder", dim: int | None) -> int:
     if dim is not None and not 0 < dim <= embedder.spec.dim:
         raise ArgumentError(f"dim must be between 1 and {embedder.spec.dim} for {embedder.spec.name}, not {dim}")
     return dim or embedder.spec.dim
-
-
-def _opened(
-    model: "Embedder | str | Path",
-    device: str | None,
-    backend: str,
-    pixels: str | None,
-    ignore: Sequence[str],
-    columns: Collection[str],
-) -> "Embedder":
-    """The model; what is to be ignored and is no column is a setting of its checkpoint."""
-    if isinstance(model, str | Path):
-        from zoo.loading import load_model
-
-        return load_model(model, device=device, ignore=ignore, backend=backend, pixels=pixels)
-    if backend != "torch":
-        raise ArgumentError(
-            f"backend={backend!r} is of a model given by name; load this one with it: load_model(…, backend={backend!r})"
-        )
-    if pixels is not None:
-        raise ArgumentError(
-            f"pixels={pixels!r} is of a model given by name; load this one with it: load_model(…, pixels={pixels!r})"
-        )
-    if ignore:
-        known = ", ".join(columns) or "none"
-        raise TableError(
-            f"ignore={list(ignore)}: there is no such column, and no checkpoint is read; there are {known}"
-        )
-    return model
-
-
-def _loadable(model: "Embedder | str | Path") -> str:
-    """What `load_model` takes to open this model again, from any working directory."""
-    if isinstance(model, Path) or (isinstance(model, str) and model.startswith((".", "/", "~"))):
-        return str(Path(model).expanduser().resolve())
-    if isinstance(model, str):
-        return model
-    from zoo.registry import is_registered
-
-    return model.spec.name if is_registered(model.spec.name) else model.spec.source or model.spec.name
 
 
 def _compressor(embedder: "Embedder", precision: str, dim: int) -> Callable[[Any], Any]:

@@ -21,6 +21,9 @@ In a folder of several kinds, the kind of a file is read from its content, never
 If the command is stopped, even killed, run it again: it continues where it stopped. Inputs that cannot be embedded, missing files and empty
 cells among them, are listed in quarantine.jsonl with the reason.
 
+With --watch it goes on: what is added to SOURCE, changed or removed is embedded, embedded again or let go of as soon as it is at rest, by
+the model that is open. A source that is empty or not mounted removes nothing. Ctrl-C ends it, with everything saved.
+
 Run again later, the command embeds new and changed inputs only. Files that were moved, renamed or touched are recognised by their content.
 Vectors of deleted inputs stay unless --update removes them. --force also looks into files whose name, size and time have not changed. Until a
 run is complete, searches use the vectors from before it.
@@ -29,6 +32,7 @@ run is complete, searches use the vectors from before it.
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from zoo.cli._regions import add_rule_option
 from zoo.cli._shared import (
@@ -46,6 +50,10 @@ from zoo.cli._shared import (
     separator,
     source,
 )
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.bulk import BulkReport
 
 EXAMPLES = (
     "zoo embed ~/Pictures --out vectors/",
@@ -63,12 +71,14 @@ EXAMPLES = (
     "zoo embed hf:org/name --split test --column image --out vectors/",
     "zoo embed ~/Pictures --out vectors/ --max-bad 1%       # stop if more are unreadable",
     "zoo embed ~/Pictures --out vectors/                    # again: embeds what is new or has changed",
+    "zoo embed ~/Pictures --out vectors/ --watch            # and goes on as images come and go",
     "zoo embed ~/Pictures --out vectors/ --update           # and vectors of deleted images go",
     'zoo search vectors/ "a red motorbike"',
 )
 _NAMED = 5  # silent recordings
 # Seconds between lines of progress where there is no terminal for a bar.
 EVERY = 10.0
+WATCH_EVERY = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +139,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove vectors whose inputs are no longer in SOURCE (default: they stay)",
     )
     parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=above_zero,
+        const=WATCH_EVERY,
+        metavar="SECONDS",
+        help=f"go on until Ctrl-C: look at SOURCE so often (default: {WATCH_EVERY:g}) and embed what has changed, as --update",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="also look into inputs whose name, size and time have not changed"
     )
     parser.add_argument(
@@ -143,11 +161,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Embeds; on Ctrl-C says what is saved."""
     from zoo.bulk import embed_dataset
+    from zoo.bulk.watching import watch
 
     model = source(arguments.model)
+    _check_watched(arguments)
     check_folder(arguments.out)
-    try:
-        report = embed_dataset(
+
+    def embed() -> "BulkReport":
+        return embed_dataset(
             model,
             arguments.source,
             arguments.out,
@@ -160,7 +181,7 @@ def run(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size,
             shard_size=arguments.shard_size,
             max_bad=arguments.max_bad,
-            update=arguments.update,
+            update=arguments.update or arguments.watch is not None,
             force=arguments.force,
             undelete=arguments.undelete,
             device=arguments.device,
@@ -186,15 +207,35 @@ def run(arguments: argparse.Namespace) -> int:
             say=None if arguments.quiet or arguments.json else _say,
             progress=_progress(arguments.quiet),
         )
+
+    def tell(report: "BulkReport") -> None:
+        if arguments.json:
+            facts = {**vars(report), "new": report.new, "folder": str(report.folder), "reasons": dict(report.reasons)}
+            print_json(facts)
+        else:
+            _summarise(report)
+
+    try:
+        if arguments.watch is None:
+            tell(embed())
+        else:
+            watch(embed, arguments.source, arguments.out, every=arguments.watch, say=_say, told=tell)
     except KeyboardInterrupt:
         _say_what_is_saved(arguments.out)
         raise
-    if arguments.json:
-        facts = {**vars(report), "new": report.new, "folder": str(report.folder), "reasons": dict(report.reasons)}
-        print_json(facts)
-    else:
-        _summarise(report)
     return 0
+
+
+def _check_watched(arguments: argparse.Namespace) -> None:
+    """Raises ZooError for what is of one run alone."""
+    if arguments.watch is None:
+        return
+    if arguments.undelete:
+        raise ZooError(
+            "--undelete is of one run, and --watch would bring back all that is deleted later; run it once before"
+        )
+    if arguments.devices is not None:
+        raise ZooError("--devices is of one run of many inputs; leave it out beside --watch, or run it once before")
 
 
 def _say(note: str) -> None:

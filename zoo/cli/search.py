@@ -70,7 +70,7 @@ EXAMPLES = (
     'zoo search vectors/ "a dog barking" --kind audio --html found.html   # of several kinds of files those alone, with players',
     'zoo search vectors/ "error E1234" --hybrid           # by the words as well as by the meaning',
     'zoo search photos/ "Lisbon at night" --hybrid --hybrid-column title   # images by their titles too',
-    "zoo search vectors/ --queries queries.txt > found.jsonl      # a line of JSON for each line",
+    "zoo search vectors/ --queries queries.txt            # a line of JSON for each line of the file",
     "zoo search vectors/                                  # a prompt: a line is a query",
     "zoo search vectors/ --json                           # the same of a pipe: < queries.txt > found.jsonl",
 )
