@@ -24,9 +24,10 @@ class Folding:
         Args:
             pixels: `(B, 3, H, W)`, the first of which is tried on a new copy.
         """
-        if not all(map(_plain, backbone.modules())):
+        modules = _all(backbone)
+        if not all(map(_plain, modules)):
             return backbone
-        key = _key(backbone)
+        key = _key(modules)
         if self._key is None or key[0] != self._key[0] or not torch.equal(key[1], self._key[1]):
             self._copy, self._key = _tried(backbone, pixels[:1]), key
         return backbone if self._copy is None else self._copy
@@ -38,13 +39,23 @@ def _plain(module: nn.Module) -> bool:
     return not (module.training or watched) and type(module).__module__.startswith(_KNOWN)
 
 
-def _key(backbone: nn.Module) -> tuple[tuple[int, ...], Tensor]:
+def _all(backbone: nn.Module) -> list[nn.Module]:
+    """A module and all in it; `modules()` takes several times as long, and this is asked before every pass."""
+    found = [backbone]
+    for module in found:  # which grows meanwhile
+        found += [one for one in module._modules.values() if one is not None]
+    return found
+
+
+@torch.no_grad()
+def _key(modules: list[nn.Module]) -> tuple[tuple[int, ...], Tensor]:
     """Tells weights that have been changed in place, and others in their place; by their norms too, since what is written through
     `weight.data` is counted nowhere.
     """
-    tensors = [tensor for tensor in (*backbone.parameters(), *backbone.buffers()) if tensor.is_floating_point()]
+    held = (tensor for module in modules for tensor in (*module._parameters.values(), *module._buffers.values()))
+    tensors = [tensor for tensor in held if tensor is not None and tensor.is_floating_point()]
     marks = tuple(number for tensor in tensors for number in (id(tensor), tensor.data_ptr(), version_of(tensor)))
-    return marks, torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors]))
+    return marks, torch.stack(torch._foreach_norm(tensors))
 
 
 def version_of(tensor: Tensor) -> int:

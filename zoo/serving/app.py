@@ -1,7 +1,7 @@
 """The routes: /v1/embeddings over an embedder, /v1/rerank over a reranker, and /v1/models, /health and /metrics over both."""
 
 import hmac
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +119,8 @@ def _add_facts(app: FastAPI, service: Service, keyed: Sequence[Any]) -> None:
         return response
 
 
-def _asking_for(api_key: str | None) -> Callable[[Request], None]:
-    def authorised(request: Request) -> None:
+def _asking_for(api_key: str | None) -> Callable[[Request], Awaitable[None]]:
+    async def authorised(request: Request) -> None:  # not a thread's work: FastAPI gives a plain function to one
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         # Starlette reads headers as latin-1, which gives back the bytes that were sent.
         same = hmac.compare_digest(given.strip().encode("latin-1"), (api_key or "").encode())

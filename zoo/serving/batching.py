@@ -89,6 +89,7 @@ class Batcher:
     def __init__(self, engine: Engine, limits: Limits, metrics: "Metrics", heif: Way = refused) -> None:
         self.engine, self.limits, self.metrics = engine, limits, metrics
         self._heif = heif
+        self._budgets = [budget_of(encoder) for encoder in engine.encoders]
         self._ready: deque[_Entry] = deque()
         self._jobs: deque[_Job] = deque()  # those with items to read; each in turn gives a chunk
         self._changed = threading.Condition()
@@ -215,8 +216,7 @@ class Batcher:
             if job.query:
                 raise SilentAudioError("the audio is silence, in which there is nothing to look for; record it again")
             job.silent |= {index} if all(item.modalities == {"audio"} for item in items) else set()
-        encoder = self.engine.encoders[route]
-        return _Entry(job, index, read, encoder.length(read.value) / budget_of(encoder))
+        return _Entry(job, index, read, self.engine.encoders[route].length(read.value) / self._budgets[route])
 
     def check_sizes(self, item: Item) -> None:
         """Raises InputError where one item is larger than the limits."""

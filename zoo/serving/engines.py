@@ -76,10 +76,8 @@ class Embedding:
     def __init__(self, model: "Embedder") -> None:
         self.model = model.eval()
         self.width = model.spec.dim
-
-    @property
-    def encoders(self) -> "Sequence[Encoder]":
-        return [route.encoder for route in self.model.routes]
+        self._routes = model.routes  # asked once: what is served stays as it is
+        self.encoders: Sequence[Encoder] = [route.encoder for route in self._routes]
 
     def items(self, asked: Item) -> tuple[Item, ...]:
         return (asked,)
@@ -88,12 +86,12 @@ class Embedding:
         return self.model.route_index(asked)
 
     def read(self, asked: Item, route: int, prompt: str) -> Read:
-        encoder = self.model.routes[route].encoder
+        encoder = self.encoders[route]
         value = encoder.prepare_prompted(asked, prompt)
         return Read(route, value, 0 if asked.text is None else encoder.tokens(value))
 
     def run(self, route: int, reads: Sequence[Any]) -> torch.Tensor:
-        return forward(self.model, self.model.routes[route], list(reads))
+        return forward(self.model, self._routes[route], list(reads))
 
     def usable(self, results: torch.Tensor) -> torch.Tensor:
         return usable(results, self.model.spec.similarity)

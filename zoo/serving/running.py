@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -84,6 +85,11 @@ def server_of(app: "FastAPI", ready: str = "", *, local: bool = True) -> uvicorn
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            if (
+                ready
+            ):  # of a process of our own: what is there now stays, and need not be looked through again and again
+                gc.collect()
+                gc.freeze()
             if self.started and ready:
                 print(ready, flush=True)
 
