@@ -198,12 +198,12 @@ def test_on_a_gpu_in_bfloat16_vectors_are_near():
 
 @pytest.mark.gpu
 def test_two_processes_share_a_gpu(text, tmp_path):
+    from zoo.index import open_index
+
     folder = text.save_pretrained(tmp_path / "model")
     (tmp_path / "t.txt").write_text("\n".join(TEXTS))
     one, two = tmp_path / "one", tmp_path / "two"
     for out, where in ((one, {"device": "cpu"}), (two, {"devices": ["cuda:0", "cuda:0"]})):
         zoo.embed_dataset(folder, tmp_path / "t.txt", out, progress=False, **where)
-    found = [
-        zoo.index.open_index(out, model=text, backend="exact").search(text.encode("a text"), 5) for out in (one, two)
-    ]
+    found = [open_index(out, model=text, backend="exact").search(text.encode("a text"), 5) for out in (one, two)]
     assert [hit.id for hit in found[0]] == [hit.id for hit in found[1]]

@@ -95,3 +95,29 @@ def test_an_image_without_a_file_that_carries_a_tag_gets_one_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.encode([opened, ImageOps.exif_transpose(copied), upright()])
+
+
+@pytest.mark.parametrize(
+    "mode", ["RGB", "L", "P", "RGBA", "LA", "La", "PA", "CMYK", "1", "YCbCr", "transparent P", "transparent RGB"]
+)
+def test_a_large_image_taken_in_strips_has_the_pixels_of_the_whole(mode, monkeypatch):
+    rng = np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 256, (75, 41, 3), dtype=np.uint8))
+    image = colours.convert("RGBA")
+    image.putalpha(Image.fromarray(rng.integers(0, 256, (75, 41), dtype=np.uint8)))
+    if mode.startswith("transparent"):
+        image = colours.quantize(16) if mode.endswith("P") else colours
+        image.info["transparency"] = 3 if mode.endswith("P") else colours.getpixel((0, 0))
+    else:
+        image = (
+            image.convert("LA").convert(mode)
+            if mode == "La"
+            else image.convert("P").convert(mode)
+            if mode == "PA"
+            else image.convert(mode)
+        )
+    whole = load_pixels(image)
+    monkeypatch.setattr("zoo.inputs.image._STRIPS_FROM", 100)
+    strips = load_pixels(image)
+    np.testing.assert_array_equal(strips, whole)
+    assert strips.flags.writeable
