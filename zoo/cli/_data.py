@@ -42,7 +42,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerank",
         metavar="NAME",
-        help=f"of --data that is retrieval: tell every model with its first results reranked, too: {NAMES}",
+        help=f"of --data that is retrieval, and of mteb's tasks: tell every model with its first results reranked, too: {NAMES}",
     )
     parser.add_argument("--rerank-top", type=positive, metavar="N", help=f"how many results it reads (default: {TOP})")
 
@@ -51,9 +51,13 @@ def check_rerank(arguments: argparse.Namespace) -> None:
     """Raises ZooError for options of reranking that there is nothing for; before anything is read."""
     if arguments.rerank_top is not None and not arguments.rerank:
         raise ZooError("--rerank-top is of --rerank NAME; give that too, or leave it out")
-    if arguments.rerank and not arguments.data:
+    of_tasks = (
+        getattr(arguments, "tasks", None) and len(arguments.models) == 1 and not getattr(arguments, "pairs", None)
+    )
+    if arguments.rerank and not arguments.data and not of_tasks:
         raise ZooError(
-            "--rerank is of --data SOURCE (a table, a folder, hf:ORG/NAME, pack:NAME); give that, or leave it out"
+            "--rerank is of --data SOURCE (a table, a folder, hf:ORG/NAME, pack:NAME), or of mteb's --tasks of one model; give that, "
+            "or leave it out"
         )
     if arguments.rerank and getattr(arguments, "budget", None):
         raise ZooError(

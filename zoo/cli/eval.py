@@ -12,7 +12,8 @@ from the folder in the environment variable ZOO_DATA; mteb's tasks load their da
 classification, changes of an image in words, graded pairs, pairs that are right or wrong, judged queries (`zoo compare --help` says which
 columns). Several models are set side by side with paired differences; a model may be cut, shortened or of another revision:
 NAME@dim=64. Vectors are kept, so that no model embeds the same thing twice. With --rerank retrieval is told twice, the second time with
-the first results of every query in the order of a reranker, and the paired difference of the two.
+the first results of every query in the order of a reranker, and the paired difference of the two. With --tasks it is of mteb's tasks of
+one model that rank, in mteb's two stages; those figures are not remembered.
 
 --pairs measures retrieval alone. It takes what `zoo train` takes (a .csv, .tsv, .jsonl, .parquet or .tar file, a folder, hf:ORG/NAME) with the same
 options, and measures recall@1, 5 and 10, nDCG@10 and MRR both ways with 95 % intervals: on the test rows where there is a
@@ -35,6 +36,7 @@ import os
 import re
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from zoo.cli._data import (
     add_data_options,
@@ -61,6 +63,9 @@ from zoo.cli._shared import (
     source,
     waiting,
 )
+
+if TYPE_CHECKING:
+    from zoo.evaluation.mteb_rerank import SecondStage
 
 EXAMPLES = (
     "zoo eval zoo-mini --tasks photos,emoji,paraphrases",
@@ -151,8 +156,9 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.tables.ignoring import settings_to_ignore
 
     os.environ.setdefault("TQDM_DISABLE", "" if sys.stderr.isatty() else "1")
+    second = _second(arguments)
     with waiting("finding the tasks"):
-        jobs = find_jobs(_names_in(arguments.tasks or ""), arguments.split)
+        jobs = find_jobs(_names_in(arguments.tasks or ""), arguments.split, second)
     sides = read_all(arguments, arguments.pairs)
     tables = [one.pairs for one in sides]
     with waiting(f"loading {shown}"), settings_to_ignore(arguments.ignore, *tables) as settings:
@@ -190,6 +196,20 @@ def run(arguments: argparse.Namespace) -> int:
     if failed:
         _say(f"{failed} of {len(jobs)} tasks gave no result")
     return 2 if failed else 0
+
+
+def _second(arguments: argparse.Namespace) -> "SecondStage | None":
+    """The reranker of mteb's tasks; None without `--rerank`."""
+    if not arguments.rerank:
+        return None
+    from zoo.cli._rerank import TOP, open_reranker
+    from zoo.evaluation.mteb_rerank import SecondStage
+
+    return SecondStage(
+        open_reranker(arguments.rerank, arguments.device, arguments.ignore),
+        _shown(arguments.rerank),
+        arguments.rerank_top or TOP,
+    )
 
 
 def _measure_data(arguments: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ class Job:
         measure: a model, where mteb keeps what it has measured, and whether to measure even that → figures without
             source, date and revision.
         asked: what --tasks names to measure it, where that is not its name: a task file stands for several.
+        more: further options of the command. remembers: whether its figures are kept for a later call.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Job:
     split: str | None
     measure: Callable[["Embedder", Path, bool], list[Result]]
     asked: str = ""
+    more: str = ""
+    remembers: bool = True
 
 
 def measure(job: Job, model: "Embedder", *, shown: str, cache: Path, again: bool = False) -> tuple[list[Result], bool]:
@@ -48,7 +51,7 @@ def measure(job: Job, model: "Embedder", *, shown: str, cache: Path, again: bool
     Raises:
         NoResultError: the reason, in words. ZooError: an item of the data cannot be embedded.
     """
-    if not again and (found := remembered(job, model, cache)):
+    if job.remembers and not again and (found := remembered(job, model, cache)):
         return found, True
     try:
         measured = job.measure(model, cache, again)
@@ -59,11 +62,13 @@ def measure(job: Job, model: "Embedder", *, shown: str, cache: Path, again: bool
     command = f"zoo eval {shown} --tasks {shlex.quote(job.asked or job.name)}" + (
         f" --split {job.split}" if job.split else ""
     )
+    command += job.more
     facts = {"source": command, "date": today()}
     results = [replace(result, revision=model.spec.revision, **facts) for result in measured]
-    file = _file(job, model, cache)
-    file.unlink(missing_ok=True)
-    write_results(file, results)
+    if job.remembers:
+        file = _file(job, model, cache)
+        file.unlink(missing_ok=True)
+        write_results(file, results)
     return results, False
 
 

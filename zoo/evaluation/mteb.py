@@ -160,7 +160,7 @@ class ZooEncoder(AbsEncoder):
         good: list[int] = []  # the row of every part that has a vector
 
         def parts() -> Iterator[Item]:
-            for row in _rows(inputs):
+            for row in rows_of(inputs):
                 vectors.append(torch.zeros(self.dim or self.model.spec.dim))
                 try:
                     items = self._items(row)
@@ -299,7 +299,7 @@ def _real(vectors: Any) -> list[torch.Tensor]:
     return [row[kept] if (kept := row.any(-1)).any() else row[:1] for row in rows]
 
 
-def _rows(inputs: Any) -> Iterator[Mapping[str, Any]]:
+def rows_of(inputs: Any) -> Iterator[Mapping[str, Any]]:
     """Rows of a loader, media undecoded where that can be: ours decodes in threads, and one bad file is one bad row."""
     import datasets
 

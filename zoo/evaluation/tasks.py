@@ -4,17 +4,20 @@ import difflib
 import fnmatch
 import hashlib
 import re
+import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import NoResultError, TaskFileError, UnknownTaskError
+from zoo.errors import ArgumentError, NoResultError, TaskFileError, UnknownTaskError
 from zoo.evaluation.jobs import Job
 from zoo.evaluation.results import Result
 from zoo.tables.pack_files import COMPOSED, REGIONS, packs_folder
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
+    from zoo.evaluation.mteb_rerank import SecondStage
 
 SCAR_REGIONS = "scar-regions"  # the pack of regions, asked as SCaR asks
 
@@ -47,14 +50,16 @@ def known_tasks(pattern: str = "*") -> list[Known]:
     return [one for one in known if fnmatch.fnmatchcase(one.name.lower(), pattern.lower())]
 
 
-def find_jobs(names: list[str], split: str | None = None) -> list[Job]:
+def find_jobs(names: list[str], split: str | None = None, second: "SecondStage | None" = None) -> list[Job]:
     """What these names stand for, benchmarks as their tasks, each task once.
 
     Args:
         names: of packs, tasks and benchmarks; what ends in ".json" is a task file (`zoo.evaluation.task_files`).
         split: of the data; by default "test" for packs and what each task of mteb names.
+        second: a reranker, of mteb's tasks alone, which are told with it too and are not remembered then.
 
     Raises:
+        ArgumentError: a reranker for what is no task of mteb's.
         UnknownTaskError: a name is no pack, task or benchmark; MissingPackError: a pack's data is not there.
         TaskFileError, TableError: a task file cannot be followed, or a file that it names; or two would have one name.
     """
@@ -66,10 +71,16 @@ def find_jobs(names: list[str], split: str | None = None) -> list[Job]:
     packs |= {COMPOSED: _composed_job, PARAPHRASES: _queries_job, SCAR_REGIONS: _scar_regions_job}
     jobs: dict[str, Job] = {}
     for name in names:
+        if second is not None and (name in packs or name.endswith(SUFFIX)):
+            raise ArgumentError(
+                f"--rerank is of mteb's tasks, and {name} is none; of packs and tables say --data pack:{name} --rerank"
+            )
         if name in packs:
             found = [packs[name](split)]
         else:
-            found = file_jobs(Path(name).expanduser(), split) if name.endswith(SUFFIX) else _mteb_jobs(name, split)
+            found = (
+                file_jobs(Path(name).expanduser(), split) if name.endswith(SUFFIX) else _mteb_jobs(name, split, second)
+            )
         for job in found:
             if job.asked and job.data != jobs.setdefault(job.name, job).data:
                 raise TaskFileError(f"two task files are called {job.asked}: measure them apart, or rename one")
@@ -171,7 +182,7 @@ def _scar_regions_job(asked: str | None) -> Job:
     return Job(SCAR_REGIONS, f"{SCAR_REGIONS}-{split}-{content}-{__version__}", str(file), asked, run)
 
 
-def _mteb_jobs(name: str, split: str | None) -> list[Job]:
+def _mteb_jobs(name: str, split: str | None, second: "SecondStage | None") -> list[Job]:
     mteb = _mteb()
     if mteb is None:
         raise UnknownTaskError(f'{name!r} is no data pack; for mteb\'s tasks: pip install "embedding-zoo[eval]"')
@@ -179,9 +190,9 @@ def _mteb_jobs(name: str, split: str | None) -> list[Job]:
     from mteb.get_tasks import _TASKS_REGISTRY
 
     if name in _TASKS_REGISTRY:
-        return [_mteb_job(mteb.get_task(name), split)]
+        return [_mteb_job(mteb.get_task(name), split, second)]
     if name in _build_registry() or name in _build_aliases_registry():
-        return [_mteb_job(task, split) for task in mteb.get_benchmark(name).tasks]
+        return [_mteb_job(task, split, second) for task in mteb.get_benchmark(name).tasks]
     all_names = {known.name.lower(): known.name for known in known_tasks()}
     begins = [known for low, known in all_names.items() if low.startswith(name.lower())]
     near = [all_names[low] for low in difflib.get_close_matches(name.lower(), all_names, n=4, cutoff=0.5)]
@@ -193,7 +204,7 @@ def _mteb_jobs(name: str, split: str | None) -> list[Job]:
     )
 
 
-def _mteb_job(task: Any, split: str | None) -> Job:
+def _mteb_job(task: Any, split: str | None, second: "SecondStage | None" = None) -> Job:
     import mteb
 
     facts = task.metadata
@@ -213,6 +224,8 @@ def _mteb_job(task: Any, split: str | None) -> Job:
                 f"{facts.name} is about {reads}; {model.spec.name} reads {'+'.join(sorted(model.spec.modalities))}"
             )
         wrapped = wrap(model)
+        if second is not None:
+            return _two_stages(wrapped, task, second)
         strategy = "always" if again else "only-missing"
         found = mteb.evaluate(
             wrapped, task, cache=mteb.ResultCache(cache), overwrite_strategy=strategy, show_progress_bar=False
@@ -221,7 +234,27 @@ def _mteb_job(task: Any, split: str | None) -> Job:
             raise NoResultError(f"{facts.name}: {found.exceptions[0].exception}")
         return [result for one in found.task_results for result in _mteb_results(one, task, wrapped)]
 
-    return Job(facts.name, f"{facts.name}-{split or 'all'}-{revision}-mteb{mteb.__version__}", data, split, run)
+    key = f"{facts.name}-{split or 'all'}-{revision}-mteb{mteb.__version__}"
+    if second is None:
+        return Job(facts.name, key, data, split, run)
+    more = f" --rerank {shlex.quote(second.shown)} --rerank-top {second.top}"
+    return Job(facts.name, key, data, split, run, more=more, remembers=False)
+
+
+def _two_stages(wrapped: Any, task: Any, second: "SecondStage") -> list[Result]:
+    """The figures of the model alone, and of its first results in the order of a reranker as the part "reranked"."""
+    from zoo.evaluation.mteb_rerank import reranked_task
+
+    first, after, cross = reranked_task(wrapped, task, second)
+    alone = [result for one in first.task_results for result in _mteb_results(one, task, wrapped)]
+    told = f"; the first {second.top:,} in the order of {second.shown}"
+    if lost := sum(cross.skipped.values()):
+        told += f"; {lost:,} of {cross.seen:,} pairs without a score"
+    ranked = [result for one in after.task_results for result in _mteb_results(one, task, wrapped)]
+    named = [f"{result.part}, reranked" if result.part else "reranked" for result in ranked]
+    return alone + [
+        replace(result, part=part, notes=result.notes + told) for result, part in zip(ranked, named, strict=True)
+    ]
 
 
 def _mteb_results(found: Any, task: Any, wrapped: Any) -> list[Result]:
