@@ -258,6 +258,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         "reranker.save_pretrained": (reranker.save_pretrained, {"folder": "/nowhere/at/all"}),
         "publish": (publish, {"source": "/nowhere", "repo": "me/nothing"}),
         "inspect_model": (zoo.inspect_model, {"model": "hf:org/never-asked-for"}),
+        "quantize": (zoo.quantize, {"model": model, "inputs": ["a"] * 8}),
     }
 
 
@@ -311,6 +312,7 @@ NAMES = [
         "reranker.save_pretrained",
         "publish",
         "inspect_model",
+        "quantize",
     ],
 ]
 FINE = [("encode", "inputs", value) for value in WRONG["inputs"]]
@@ -324,6 +326,7 @@ FINE += [("load_model", "against", "video"), ("load_model", "dim", 10**6)]  # of
 FINE += [("encode_regions", "region", None), ("embed_dataset", "regions", None), ("embed_dataset", "per", None)]
 FINE += [(f"{name}.create", "dim", 10**6) for name in STORES]
 FINE += [("compare", "pairs", value) for value in ("a", ["a"])]  # files, which are not there
+FINE += [("load_model", "dtype", "int8"), ("quantize", "name", None)]
 FINE += [("open_index", "model", None), ("fingerprint", "dim", 10**6)]
 
 

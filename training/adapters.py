@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypedDict
 from torch import Tensor, nn
 
 from zoo.embedder import Embedder, Tower
+from zoo.encoders.int8 import need_float
 from zoo.errors import AdapterMismatchError, ZooError
 from zoo.files import save_tensors
 from zoo.formats.adapters import (
@@ -136,6 +137,7 @@ def add_lora(model: Embedder, lora: Lora) -> Embedder:
 
 def check_lora(model: Embedder, lora: Lora) -> None:
     """Raises what `add_lora` would raise; the model stays as it is."""
+    need_float(model, "an adapter")
     if is_adapted(model):
         raise AdapterError(f"{model.spec.name} has adapters already; merge_lora them, or train those")
     for pattern in lora.also:
@@ -363,6 +365,7 @@ def load_adapter(model: Embedder, folder: str | Path, *, key_mapping: Mapping[st
     from peft import LoraConfig
 
     folder = Path(folder)
+    need_float(model, "an adapter")
     if is_adapted(model):
         raise AdapterMismatchError(f"{model.spec.name} has adapters already; merge_lora them first")
     parts = _parts(model, folder)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
+from zoo.encoders.int8 import need_float
 from zoo.errors import InputError
 from zoo.inputs.identity import Contents
 from zoo.tables.pairs import Pair, PairTable, numbers_in, place_of
@@ -41,8 +42,9 @@ def check_run(model: nn.Module, pairs: Sequence[Pair] | PairTable, recipe: Recip
         PairsError: the loss needs a column or a teacher that is not there.
         UnsupportedModalityError: the model does not read the pairs' modalities.
         TokenVectorsError: a model of late interaction. NormsLostError: a loss of unit vectors alone, and a model that
-            compares by dot product.
+            compares by dot product. NotOfferedError: an int8 model.
     """
+    need_float(model, "training")
     kind = kind_of(model)
     kind.check(model, recipe, loss)
     if loss.teacher != "" and loss.teacher != recipe.teacher:

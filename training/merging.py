@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from zoo import regions
 from zoo.callers import warn
 from zoo.embedder import Embedder
+from zoo.encoders.int8 import need_float
+from zoo.errors import NotOfferedError
 from zoo.formats import read_json, read_object
 from zoo.formats.checks.config_schema import scale_of
 from zoo.formats.checks.inside import check_inside
 from zoo.formats.checks.safetensors_checks import read_header
+from zoo.formats.quantized import KEY as QUANTIZED
 from zoo.formats.zoo_native import CONFIG, MODEL_TYPE, WEIGHTS, read_config
 from zoo.fusion import is_default
 from zoo.inputs.item import Item
@@ -358,6 +361,8 @@ def _sources(models: Sequence[Model], *, base: Model | None = None, like: Model 
     """As `tensors_of`, and the temperatures."""
     given = [*models] if base is None else [base, *models]
     opened = [m if isinstance(m, Embedder) or _is_ours(m) else load_model(m, device="cpu") for m in given]
+    for model in opened:
+        _check_float(model)
     facts = [_facts(model) for model in opened]
     sources = [
         _Source(_Folder(m), scale_of(read_json(m / CONFIG), str(m)))
@@ -384,6 +389,16 @@ def _sources(models: Sequence[Model], *, base: Model | None = None, like: Model 
                 f"{_name(models[0])} (keep=0) or --keep {_name(models[place])} (keep={place})"
             )
     return sources
+
+
+def _check_float(model: Model) -> None:
+    """Raises NotOfferedError where a model is int8."""
+    if not isinstance(model, Path):
+        need_float(model, "merging")
+    elif QUANTIZED in read_json(model / CONFIG):
+        raise NotOfferedError(
+            f"{model} is int8, and merging needs weights in float32; merge the models that it was made of"
+        )
 
 
 def _title(given: Sequence[Model], place: int, offset: int) -> str:

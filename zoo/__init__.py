@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.inspecting import inspect_model
     from zoo.index import open_index
     from zoo.loading import load_model
+    from zoo.quantizing import quantize
     from zoo.reranking import (
         Reranker,
         RerankerSpec,
@@ -59,6 +60,7 @@ __all__ = [
     "load_model",
     "load_reranker",
     "open_index",
+    "quantize",
     "register_model",
     "register_reranker",
 ]
@@ -73,6 +75,7 @@ _LAZY = {
     "inspect_model": "zoo.evaluation.inspecting",
     "load_model": "zoo.loading",
     "open_index": "zoo.index",
+    "quantize": "zoo.quantizing",
     **dict.fromkeys(
         (
             "Reranker",

@@ -230,8 +230,8 @@ def dtype(name: str, value: Any) -> "torch.dtype":
 
 
 def dtype_or_auto(name: str, value: Any) -> "torch.dtype | str":
-    """As `dtype`, or "auto"."""
-    return value if isinstance(value, str) and value == "auto" else dtype(name, value)
+    """As `dtype`, or "auto" or "int8"."""
+    return value if isinstance(value, str) and value in ("auto", "int8") else dtype(name, value)
 
 
 def device(name: str, value: Any) -> "torch.device":

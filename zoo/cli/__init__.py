@@ -31,7 +31,7 @@ GROUPS = {
     "Data": ("classify", "cluster", "dedupe", "export", "index"),
     "Train": ("train", "mine", "merge"),
     "Evaluate": ("eval", "compare", "bench", "inspect", "calibrate"),
-    "Publish and serve": ("publish", "verify", "serve", "demo"),
+    "Publish and serve": ("publish", "verify", "quantize", "serve", "demo"),
 }
 
 

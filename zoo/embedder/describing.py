@@ -35,7 +35,7 @@ ELSEWHERE: dict[str, str] = {
 def described(model: "Embedder") -> str:
     """Five lines: name, modalities, dim, device, towers."""
     spec = model.spec
-    weights = list(model.parameters())
+    weights = [*model.parameters(), *(tensor for name, tensor in model.named_buffers() if name.endswith("weight_int8"))]
     cuts = [str(cut) for cut in spec.dims if cut != spec.dim]
     kinds = ", ".join(sorted({str(one.dtype).removeprefix("torch.") for one in weights}))
     per_token = " for every token" if spec.similarity == "maxsim" else ""

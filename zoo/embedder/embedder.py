@@ -28,6 +28,7 @@ from zoo.embedder.streaming import Encoded, EvalMode, kept, packed, progress_bar
 from zoo.embedder.tasks import asked
 from zoo.embedder.tower import Tower
 from zoo.embedder.tracks import Track, encode_track
+from zoo.encoders.int8 import Quantization
 from zoo.errors import ArgumentError, UnsupportedInputError
 from zoo.fusion import WeightedSum
 from zoo.inputs.item import Item, as_item
@@ -59,6 +60,7 @@ class Embedder(WithOutputs, WithPhotos, WithSpans, nn.Module):
             all that the model reads; `model.fusion = WeightedSum(image=0.3)` sets another.
         logit_scale: the temperature (and bias) that the checkpoint was trained with, None where it does not say.
         calibration: what its similarities mean, by "query>document" modalities ("text>image"); {} where nobody measured.
+        quantized: what of it is int8 (`zoo.quantize`), None of a model in floating-point numbers.
 
     Raises:
         ValueError: a rule of fusion for a model whose towers do not read different things.
@@ -80,6 +82,7 @@ class Embedder(WithOutputs, WithPhotos, WithSpans, nn.Module):
         self.fusion = WeightedSum() if fusion is None and sets else fusion
         self.logit_scale: LogitScale | None = None
         self.calibration: dict[str, Calibration] = {}
+        self.quantized: Quantization | None = None
         self._region_rule = rule_of(region_rule or MaskedCrop())
         self._routed: tuple[Routes, ...] = ()
         self._made_of: tuple[Any, ...] = ()  # the routes

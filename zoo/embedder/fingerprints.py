@@ -32,7 +32,7 @@ def fingerprint(model: "Embedder", prompt: str, dim: int, regions: bool) -> dict
         "dim": dim,
         "prompt": prompt,
         "preprocessing": hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest()[:16],
-        "weights": _weights_hash(model),
+        "weights": weights_hash(model),
         **norms,
         **rule,
         **pages,
@@ -41,7 +41,8 @@ def fingerprint(model: "Embedder", prompt: str, dim: int, regions: bool) -> dict
     }
 
 
-def _weights_hash(model: "Embedder") -> str:
+def weights_hash(model: "Embedder") -> str:
+    """Tells weights apart, those of an int8 model from those that it was made of too."""
     # A sample of every tensor: reading gigabytes would take longer than embedding a query.
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

@@ -175,6 +175,10 @@ class Encoder(nn.Module):
         """How it is divided for regions that are pooled densely; a string says why it is not."""
         return f"{type(self).__name__} gives no states of a whole image apart"
 
+    def foldable(self) -> nn.Module | None:
+        """The part whose batch norms can be folded into the convolutions before them (`zoo.encoders.folding`); None without one."""
+        return None
+
     def program(self) -> Program | str:
         """Its forward pass as one function of tensors, for other runtimes; a string says why it is none."""
         return f"the forward pass of {type(self).__name__} is no single function of tensors"

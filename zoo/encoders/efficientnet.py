@@ -1,6 +1,7 @@
 """EfficientNet-Lite (Tan and Le, 2019) as timm has it, to the digit: zoo-mini opens in half the time where timm need not be imported."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -85,12 +86,16 @@ class SameConv(nn.Conv2d):
         super().__init__(channels, width, kernel, stride, groups=groups, bias=False)
 
     def forward(self, states: Tensor) -> Tensor:
-        height, width = (
-            max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
-            for side, stride, kernel in zip(map(int, states.shape[-2:]), self.stride, self.kernel_size, strict=True)
-        )
-        padded = F.pad(states, (width // 2, width - width // 2, height // 2, height - height // 2))
-        return super().forward(padded)
+        return super().forward(same_padded(states, self.kernel_size, self.stride))
+
+
+def same_padded(states: Tensor, kernel: Sequence[int], strides: Sequence[int]) -> Tensor:
+    """A map `(B, C, H, W)` with the zeros around it by which a convolution gives one position for each stride."""
+    height, width = (
+        max((math.ceil(side / stride) - 1) * stride + extent - side, 0)
+        for side, stride, extent in zip(map(int, states.shape[-2:]), strides, kernel, strict=True)
+    )
+    return F.pad(states, (width // 2, width - width // 2, height // 2, height - height // 2))
 
 
 class DepthwiseSeparable(nn.Module):

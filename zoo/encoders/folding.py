@@ -69,18 +69,47 @@ def _tried(backbone: nn.Module, pixels: Tensor) -> nn.Module | None:
     return made if float((wanted - found).abs().max()) <= _CLOSE * float(wanted.abs().max()) else None
 
 
-@torch.no_grad()
 def folded(backbone: nn.Module) -> nn.Module:
     """A copy without the batch norms that stand right after a convolution; its weights lie channels last."""
-    made = copy.deepcopy(backbone)
-    for parent in list(made.modules()):
-        for (_, conv), (name, norm) in pairwise(list(parent.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None:
-                # γ (W x + b - μ) / √(σ² + ε) + β = (γ / √(σ² + ε)) W x + …: one convolution with other weights.
-                scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
-                shift = (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
-                conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)
-                conv.bias = nn.Parameter(shift + (0 if conv.bias is None else conv.bias * scale), requires_grad=False)
-                after = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None]
-                setattr(parent, name, nn.Sequential(*after))
-    return made.eval().to(memory_format=torch.channels_last)
+    return fold(copy.deepcopy(backbone))
+
+
+@torch.no_grad()
+def fold(backbone: nn.Module) -> nn.Module:
+    """`folded` in place; returns what it was given."""
+    for parent, conv, name, norm in _followed(backbone):
+        # γ (W x + b - μ) / √(σ² + ε) + β = (γ / √(σ² + ε)) W x + …: one convolution with other weights.
+        scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
+        shift = (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
+        conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None], requires_grad=False)
+        conv.bias = nn.Parameter(shift + (0 if conv.bias is None else conv.bias * scale), requires_grad=False)
+        setattr(parent, name, _after(norm))
+    return backbone.eval().to(memory_format=torch.channels_last)
+
+
+def drop_norms(backbone: nn.Module) -> None:
+    """Gives a backbone the layers of its folded copy, in place: what is filled with that one's weights."""
+    for parent, conv, name, norm in _followed(backbone):
+        if conv.bias is None:
+            conv.bias = nn.Parameter(torch.zeros(conv.out_channels), requires_grad=False)
+        setattr(parent, name, _after(norm))
+
+
+def has_norms(backbone: nn.Module) -> bool:
+    """Whether there is a batch norm to fold."""
+    return any(True for _ in _followed(backbone))
+
+
+def _followed(root: nn.Module) -> list[tuple[nn.Module, nn.Conv2d, str, nn.BatchNorm2d]]:
+    """Convolutions with the batch norms right after them: where both are, and how the norm is called."""
+    return [
+        (parent, conv, name, norm)
+        for parent in root.modules()
+        for (_, conv), (name, norm) in pairwise(parent.named_children())
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    ]
+
+
+def _after(norm: nn.BatchNorm2d) -> nn.Sequential:
+    """What of a batch norm is left: the activation that timm keeps in it."""
+    return nn.Sequential(*(part for name in ("drop", "act") if (part := getattr(norm, name, None)) is not None))

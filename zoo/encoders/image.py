@@ -12,7 +12,7 @@ from zoo.encoders.base import Batch, Encoder, one_token
 from zoo.encoders.config_checks import Refuse, check_timm, refuse_setting
 from zoo.encoders.dense import LastStage, timm_stage
 from zoo.encoders.efficientnet import LITE, EfficientNetLite
-from zoo.encoders.folding import Folding
+from zoo.encoders.folding import Folding, has_norms
 from zoo.encoders.image_transform import INTERPOLATIONS, Normalize, PixelTransform, as_transform
 from zoo.encoders.program import Program
 from zoo.errors import UnrecognisedCheckpointError
@@ -88,6 +88,9 @@ class TimmImage(Encoder):
             channels_last = states.shape[-1] == self.width and states.shape[1] != self.width
             states = states.flatten(1, 2) if channels_last else states.flatten(2).transpose(1, 2)
         return _all_tokens(states)
+
+    def foldable(self) -> nn.Module | None:
+        return self.backbone if has_norms(self.backbone) else None
 
     def program(self) -> Program | str:
         return Program({"pixels": ("batch",)}, _all_tokens)

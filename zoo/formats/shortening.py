@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from zoo.callers import warn
+from zoo.encoders.int8 import need_float
 from zoo.errors import ArgumentError, NoSuchBlockError, NotOfferedError
 from zoo.heads import DenseStack, Identity, Linear
 
@@ -24,9 +25,10 @@ def shorten(model: "Embedder", layers: int | None = None, dim: int | None = None
 
     Raises:
         NoSuchBlockError: a tower has fewer blocks, or does not keep them in a list. ArgumentError: it has fewer dimensions.
-        NotOfferedError: a head or a combiner whose first dimensions are none of their own. The model is as it was.
+        NotOfferedError: a head or a combiner whose first dimensions are none of their own, or an int8 model. The model is as it was.
     """
     spec = model.spec
+    need_float(model, "keeping a part of its layers")
     _check(model, layers, dim)
     dim = None if dim == spec.dim else dim
     if dim is not None and dim not in spec.dims:

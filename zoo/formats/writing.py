@@ -16,6 +16,7 @@ from zoo.errors import InputError, MissingWeightsError, NotSavedError, ZooError
 from zoo.files import save_tensors, share
 from zoo.formats import HALF_SAVED, PROCESSOR_FILES, TOKENIZER_FILES
 from zoo.formats.checks.config_schema import FORMAT
+from zoo.formats.quantized import KEY as QUANTIZED
 from zoo.formats.zoo_native import CONFIG, MODEL_TYPE, WEIGHTS, reopened
 from zoo.inputs.item import Item
 from zoo.inputs.regions import Box
@@ -54,7 +55,12 @@ def save_pretrained(model: "Embedder", folder: Path, dtype: "torch.dtype | None"
 
     Raises:
         NotSavedError: what was written cannot be opened, or gives other vectors; the folder is as it was.
+        NotOfferedError: another `dtype` than float32 of an int8 model.
     """
+    if dtype is not None and str(dtype) != "torch.float32":
+        from zoo.encoders.int8 import need_float  # which loads torch
+
+        need_float(model, f"storing it as {str(dtype).removeprefix('torch.')}")
     return replace_folder(
         folder,
         len(model.towers),
@@ -152,7 +158,8 @@ def described(model: "Embedder", places: Sequence[str | None] | None = None) -> 
     config |= {} if is_usual(model.region_rule) else {"region": _describe("region", model.region_rule)}
     config |= {} if model.logit_scale is None else {"logit_scale": model.logit_scale.to_dict()}
     measured = {pair: one.to_dict() for pair, one in sorted(model.calibration.items())}
-    return config | ({"calibration": measured} if measured else {})
+    config |= {"calibration": measured} if measured else {}
+    return config | ({} if model.quantized is None else {QUANTIZED: model.quantized.to_dict()})
 
 
 def _stored(tensor: "Tensor", dtype: "torch.dtype | None") -> "Tensor":

@@ -20,6 +20,7 @@ from zoo.formats.checks.safetensors_checks import (
 )
 from zoo.formats.earlier import current
 from zoo.formats.layout import Layout, Opening, open_with, register_layout
+from zoo.formats.quantized import check_numbers, check_types, quantization_of, shape_layers
 from zoo.sequences import SequenceFormat, pooling_of
 from zoo.spec import ModelSpec
 
@@ -59,6 +60,7 @@ class Saved(Layout):
         spec, config, header = _checked(folder)
         model = _built(spec, config, str(folder / CONFIG), folder)
         fill(model, folder / WEIGHTS, header)
+        check_numbers(model, folder / WEIGHTS)
         return model
 
 
@@ -108,6 +110,7 @@ def _built(spec: ModelSpec, config: dict[str, Any], where: str, folder: Path | N
         model.spec = replace(model.spec, pool_prompt=False)  # folders of before this fact say it of the encoder alone
     model.logit_scale = scale_of(config, where)
     model.calibration = calibration_of(config, where)
+    shape_layers(model, quantization_of(config, where), where)
     return model
 
 
@@ -233,6 +236,7 @@ def _checked(folder: Path) -> tuple[ModelSpec, dict[str, Any], dict[str, Entry]]
         measured = _built(spec, config, where, None)
     check_numel(measured, path.stat().st_size, where)
     check_shapes(measured.state_dict(), header, path)
+    check_types(measured, header, path)
     _check_facts(measured, where)
     return spec, config, header
 

@@ -42,6 +42,7 @@ EXTRA: dict[str, Any] = {
     "region": dict[str, Any],
     "logit_scale": dict[str, float],
     "calibration": dict[str, dict[str, float | None]],
+    "quantized": dict[str, Any],
     "recipe": dict[str, Any],
     "architectures": list[str],
     "auto_map": dict[str, str],

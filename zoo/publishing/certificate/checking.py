@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoo.errors import MissingWeightsError, UnsafeCheckpointError, ZooError
 from zoo.formats.checks.inside import check_links
 from zoo.publishing.certificate.differences import by_dtype, by_role, changed_facts
+from zoo.publishing.certificate.facts import EXACT
 from zoo.publishing.certificate.files import FILE, VECTORS, changes, file_hashes
 from zoo.publishing.certificate.golden import Golden
 from zoo.publishing.certificate.making import (
@@ -228,6 +229,8 @@ def _facts(
     if certificate.dim != model.spec.dim:
         yield f"the model gives {model.spec.dim} columns, its certificate is of {certificate.dim}"
     yield from changes(certificate.files, file_hashes(folder), left, old=bool(certificate.uncovered))
+    if model.quantized is None and (certificate.tolerances["float32"].allowed or 0) > EXACT:
+        yield f"the certificate allows more than {EXACT}, as only that of an int8 model may"
     yield from changed_facts(certificate.spec, model.spec) if certificate.spec is not None else ()
     if certificate.preprocessing != model.fingerprint()["preprocessing"]:
         yield "the preprocessing (tokenizer settings, resize, mean, std) is not what the certificate was made with"

@@ -57,7 +57,9 @@ def export(model: "Embedder", folder: str | Path) -> Exported:
         )
     if reason := code.unfit(model):
         raise NotExportableError(reason)
-    form = next(form for form in (text, dual, code) if not form.unfit(model))
+    # No other library has our int8 layers: they are opened by the installed zoo.
+    forms = (text, dual, code) if model.quantized is None else (code,)
+    form = next(form for form in forms if not form.unfit(model))
     reasons = {"timm": _TIMM}
     if model.spec.similarity == "maxsim":
         reasons |= dict.fromkeys(("transformers", "sentence-transformers"), _TOKENS)
