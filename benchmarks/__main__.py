@@ -8,6 +8,7 @@ from pathlib import Path
 QUICK = ("startup", "pixels", "images", "texts", "mini")
 LONG = (
     "backends",
+    "memory",
     "examples",
     "page",
     "bulk",
