@@ -42,6 +42,7 @@ def test_published_and_opened_again(name: str, hub: LoopbackHub) -> None:
     again = zoo.load_reranker(f"hf:{REPO}", device="cpu")
     assert furthest(again.score(PAIRS), model.score(PAIRS)) < BOUND
     assert (again.spec.name, again.spec.license) == ("my-reranker", before.license)
+    assert main(["verify", f"hf:{REPO}", "--quick"]) == 0
     card = Path(hf_hub_download(REPO, "README.md")).read_text()
     assert "license: apache-2.0" in card
     assert "pipeline_tag: text-ranking" in card

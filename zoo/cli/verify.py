@@ -5,14 +5,21 @@ machine, with each library, in float32 and half precision and in batches of seve
 smallest cosine. If something departs, it says what (another file, fact, tokenizer or resize, a library that gives something else), and the exit
 status is 1. Without a certificate it says so, compares the loaders with each other, and the exit status is 1 too.
 
+Of a reranker these are scores of golden pairs, compared by the zoo in float32 and in batches of several sizes.
+
 In float32, texts and images of the model's own size must agree to 1e-5. Resized images must agree to the cosine that was
 measured between torch's and Pillow's resizing, since other libraries use either.
 """
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.cli._shared import add_ignore, add_like, print_json, print_table, source
+
+if TYPE_CHECKING:
+    from zoo.publishing.certificate import Report
 
 EXAMPLES = (
     "zoo verify zoo-mini",
@@ -20,6 +27,7 @@ EXAMPLES = (
     "zoo verify runs/mine --quick",
     "zoo verify hf:me/my-model@COMMIT --loaders zoo,sentence-transformers --json",
     "zoo verify ./my-folder --write",
+    "zoo verify ./my-reranker",
 )
 
 
@@ -46,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.publishing.certificate import BATCHES, DTYPES
     from zoo.publishing.exports import LOADERS
 
+    if (reranker := _reranker_folder(arguments.name)) is not None:
+        return _run_reranker(arguments, reranker)
     where = source(arguments.name)
     if arguments.write:
         return _write(where, arguments.ignore)
@@ -59,7 +69,52 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.trust_remote_code and isinstance(where, str) and "@" not in where:
         raise ZooError("--trust-remote-code runs code of the repository: pin it with hf:ORG/REPO@<full commit>")
     say = _progress if sys.stderr.isatty() else lambda message: None
-    report = certificate.verify(where, **options, say=say)
+    return _told(certificate.verify(where, **options, say=say), arguments)
+
+
+def _reranker_folder(name: str) -> "Path | None":
+    """The folder of a reranker that is meant, all files of its repository fetched; None for any other model."""
+    from zoo.cli._rerank import of_reranker
+    from zoo.errors import ZooError
+    from zoo.publishing.certificate import fetch
+    from zoo.reranking import is_reranker
+    from zoo.reranking.recognising import says_reranker
+
+    if is_reranker(name):
+        raise ZooError(
+            f"{name} is its authors' repository, which has no certificate; verify a folder or repository of your own"
+        )
+    if of_reranker(name):
+        return Path(name).expanduser()
+    folder = fetch(name) if name.startswith("hf:") else None
+    return folder if folder is not None and says_reranker(folder) else None
+
+
+def _run_reranker(arguments: argparse.Namespace, folder: "Path") -> int:
+    """The same of a reranker, whose scores are compared."""
+    from zoo.errors import ZooError
+    from zoo.publishing.certificate.scores import BATCHES, verify_scores, write_scores
+    from zoo.reranking import load_reranker
+
+    for option in ("loaders", "dtypes"):
+        if getattr(arguments, option):
+            raise ZooError(
+                f"--{option} is of embedders; scores of a reranker are compared by the zoo in float32: leave it out"
+            )
+    if arguments.write:
+        if arguments.name.startswith("hf:"):
+            raise ZooError(
+                f"--write makes the certificate of a folder; {arguments.name} is none. `zoo publish` makes one by itself"
+            )
+        print(f"written {write_scores(load_reranker(folder, device='cpu', ignore=arguments.ignore), folder)}")
+        return 0
+    say = _progress if sys.stderr.isatty() else lambda message: None
+    sizes = (32,) if arguments.quick else BATCHES
+    return _told(verify_scores(folder, batch_sizes=sizes, ignore=arguments.ignore, say=say), arguments)
+
+
+def _told(report: "Report", arguments: argparse.Namespace) -> int:
+    """Prints a report; 0 where it passes."""
     if arguments.json:
         print_json(report.to_dict())
         return 0 if report.passed else 1
@@ -68,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{report.name}: {len(report.rows)} comparisons with the certificate made by {made}")
     else:
         print(
-            f"{report.name} has no certificate. Its float32 vectors of this machine, one input at a time, stand in for "
+            f"{report.name} has no certificate. What this machine computes in float32, one input at a time, stands in for "
             "it:\nthat shows whether libraries, precisions and batches agree here, not whether these are the right weights."
         )
     print_table(
@@ -105,8 +160,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(where: object, ignore: list[str]) -> int:
-    from pathlib import Path
-
     from zoo.errors import ZooError
     from zoo.loading import load_model
     from zoo.publishing import certificate

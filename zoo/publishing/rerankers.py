@@ -9,6 +9,7 @@ from zoo.embedder.cutting import unsaid
 from zoo.errors import NotPublishableError
 from zoo.publishing.cards import check
 from zoo.publishing.cards.rerankers import fact_rows, front_matter, how_it_reads, summary, usage
+from zoo.publishing.certificate.scores import write_scores
 from zoo.publishing.staging import check_license, check_repo
 from zoo.reranking import Reranker, RerankerSpec, load_reranker
 from zoo.reranking.folders import SAMPLES
@@ -58,6 +59,8 @@ def stage_reranker(
     if tried:
         say("sentence-transformers' scores of the same files")
         _try_sentence_transformers(mine, folder)
+    say("its certificate")
+    write_scores(load_reranker(folder, device="cpu"), folder)
     (folder / "README.md").write_text(card_of(mine.spec, repo, tried), encoding="utf-8")
     return mine.spec
 
@@ -79,6 +82,10 @@ def card_of(spec: RerankerSpec, repo: str, tried: bool) -> str:
     proof = "Before they were sent, these files were opened again, and the scores of a few pairs equalled the model's"
     proof += (
         f"; those of sentence-transformers' CrossEncoder differ by at most {BOUND:.0e} in float32." if tried else "."
+    )
+    proof += (
+        f"\n\n`certificate.json` holds its scores of golden pairs: `zoo verify {place}` computes them again on any machine, and says "
+        "which file, fact or score departs."
     )
     parts = [
         f"# {spec.name}",

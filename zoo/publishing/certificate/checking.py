@@ -100,7 +100,8 @@ def _words(row: Row) -> str:
     which = f"{row.loader} in {row.dtype}, batches of {row.batch_size}"
     if row.difference is None:
         return f"{which}: {row.note}"
-    return f"{which}: {row.worst} differs by {row.difference:.1e} (cosine {row.cosine:.7f}), allowed is {row.allowed}"
+    cosine = "" if row.cosine is None else f" (cosine {row.cosine:.7f})"  # a score has none
+    return f"{which}: {row.worst} differs by {row.difference:.1e}{cosine}, allowed is {row.allowed}"
 
 
 def verify(
