@@ -136,7 +136,7 @@ def announced(plan: dict[str, int], repeat: int, ready: list[Open]) -> str:
     what = " and ".join(f"{count:,} {kind}" for kind, count in plan.items())
     of = f"{len(ready)} candidates" if len(ready) > 1 else str(ready[0].candidate)
     return (
-        f"about {rounds_take + singles_take + alone:.0f} s: {of}, {repeat} rounds of {what}, then a process each for its memory; "
+        f"about {rounds_take + singles_take + alone:.0f} s: {of}, {repeat} round{'s' if repeat > 1 else ''} of {what}, then a process each for its memory; "
         "--count and --rounds say otherwise"
     )
 

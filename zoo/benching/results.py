@@ -137,7 +137,7 @@ class Bench:
     def notes(self) -> list[str]:
         """What a reader of the table has to know, a line each."""
         rates = f"float32 products {self.products / 1e9:,.0f} GFLOP/s, memory {self.memory / 1e9:,.1f} GB/s"
-        lines = [f"{self.machine}: {rates}"]
+        lines = [f"{self.model} on {self.machine}: {rates}"]
         for kind, said in self.inputs.items():
             one = self.flop.get(kind)
             lines.append(f"{kind}: {said}" + (f"; {one / 1e9:,.2f} GFLOP each" if one else ""))
