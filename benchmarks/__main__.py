@@ -28,6 +28,7 @@ LONG += (
     "rerankers",
     "hybrid",
     "search",
+    "filters",
     "ranking",
     "losses",
     "reranker_training",

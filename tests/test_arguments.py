@@ -213,6 +213,7 @@ def calls() -> dict[str, tuple[Any, dict[str, Any]]]:
         **{f"{name}.upsert": (one.upsert, row) for name, one in stores.items()},
         **{f"{name}.delete": (one.delete, {}) for name, one in stores.items()},
         **{f"{name}.search": (one.search, {"query": [1.0, 0.0]}) for name, one in stores.items()},
+        **{f"{name}.explain": (one.explain, {}) for name, one in stores.items()},
         **{f"{name}.count": (one.count, {}) for name, one in stores.items()},
         **{f"{name}.rows": (one.rows, {"columns": ["id"]}) for name, one in stores.items()},
         **{f"{name}.tune": (one.tune, {"threshold": 5}) for name, one in stores.items()},
@@ -270,7 +271,7 @@ def cases(name: str) -> list[tuple[str, Any]]:
     ]
 
 
-METHODS = ("upsert", "delete", "search", "count", "rows", "tune", "create", "open")
+METHODS = ("upsert", "delete", "search", "explain", "count", "rows", "tune", "create", "open")
 NAMES = [
     *(f"{name}.{method}" for method in METHODS for name in STORES),
     *[

@@ -174,3 +174,8 @@ def test_a_line_that_is_no_query_is_refused_before_a_model_is_loaded(file_of, mo
     assert message in err
     assert file_of("texts", [""])[0] == 2
     assert "leave TEXT" in file_of("texts", ["a"], "b")[2]
+
+
+def test_explain_says_which_rows_are_compared(folders, capsys):
+    assert main(["search", str(folders / "texts"), "text 3", "--explain", "--where", "label = 'dog'"]) == 0
+    assert "plan: 10 of 30 rows match the filter: every one of them is compared" in capsys.readouterr().err

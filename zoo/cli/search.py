@@ -115,6 +115,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--where", metavar="SQL", help="rows that match: \"label = 'cat' AND year >= 2020\"")
     parser.add_argument(
+        "--explain", action="store_true", help="say how the index is searched: which rows are compared, and why"
+    )
+    parser.add_argument(
         "--plain", action="store_true", help="rank several kinds together by their raw scores, not by calibrated ones"
     )
     add_model_options(parser, default=None)
@@ -165,6 +168,8 @@ def run(arguments: argparse.Namespace) -> int:
             model = open_made_by(arguments, arguments.folder, manifest)
     with waiting(f"opening the index of {manifest['counts']['vectors']:,} vectors"):
         index = open_index(arguments.folder, model=model, backend=arguments.backend, adopt=arguments.adopt)
+    if arguments.explain:
+        print(f"plan: {index.explain(narrowed(manifest, arguments.kind, arguments.where))}", file=sys.stderr)
     if arguments.image_weight is not None:
         _weigh(model, arguments.image_weight)
 

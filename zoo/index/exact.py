@@ -10,6 +10,7 @@ from zoo.arguments import path as a_path
 from zoo.errors import DiskFullError
 from zoo.index._scan import scan
 from zoo.index.base import IndexFacts, SearchHit, as_float, hit_of
+from zoo.index.planning import Plan
 from zoo.index.segments import SEGMENTS, Snapshot
 from zoo.index.store import Store
 from zoo.shards.folder import read_vectors
@@ -156,7 +157,11 @@ class ExactIndex(Store):
         tables = [self.facts.schema.empty_table(), *(segment.table for segment in now.segments)]
         return pa.concat_tables([table.select(columns) for table in tables]).filter(pa.array(kept))
 
-    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, exact: bool) -> list[list[SearchHit]]:
+    def _plan(self, where: str | None, exact: bool) -> Plan:
+        alive = int(self._now.alive.sum())
+        return Plan(alive, alive if where is None else self._count(where), exact=True, filtered=where is not None)
+
+    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, plan: Plan) -> list[list[SearchHit]]:
         import numpy as np
 
         now = self._now

@@ -15,6 +15,7 @@ from zoo.files import is_full
 from zoo.index.base import FACTS, IndexFacts, SearchHit, as_float, hit_of, rows_of
 from zoo.index.facts import ORIGIN
 from zoo.index.locks import gone
+from zoo.index.planning import Plan, compared
 from zoo.index.store import Store
 from zoo.index.where import Filter
 from zoo.shards.checking import allowed
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TABLE = "vectors"
-# A search looks into this many of the √n partitions; the int8 vectors there propose REFINE times k candidates, which are
+# A search looks into this many of the partitions, of some 8,000 rows each; the int8 vectors there propose REFINE times k candidates, which are
 # compared again in float32.
 PROBES = 20
 REFINE = 4
@@ -91,6 +92,7 @@ class LanceIndex(Store):
         return self.place / f"{TABLE}.lance"
 
     def _open(self) -> None:
+        self._known: tuple[Any, Any] = (None, None)  # of the last plan: version and filter, and what was counted
         with _named(self.place):
             self._table = self._opened_table()
             self._check()
@@ -310,22 +312,33 @@ class LanceIndex(Store):
 
         return self._read(asked, where).select(columns)
 
-    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, exact: bool) -> list[list[SearchHit]]:
+    def _plan(self, where: str | None, exact: bool) -> Plan:
+        version = self.commit(), where
+        if self._known[0] != version:
+            rows = self._count(None)
+            self._known = version, (rows, rows if where is None else self._count(where), self.approximate)
+        rows, matches, approximate = self._known[1]
+        filtered = where is not None
+        if exact or not approximate or (filtered and matches <= compared(self.facts.dim)):
+            return Plan(rows, matches, True, filtered)
+        # Of every partition the filter leaves a share: to look at as many rows as without it takes more of them.
+        return Plan(rows, matches, False, filtered, -(-PROBES * rows // max(1, matches)))
+
+    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, plan: Plan) -> list[list[SearchHit]]:
         found = []
         for start in range(0, len(queries), QUERIES):
-            found += self._nearest_of(queries[start : start + QUERIES], k, where, exact)
+            found += self._nearest_of(queries[start : start + QUERIES], k, where, plan)
         return found
 
-    def _nearest_of(self, queries: "np.ndarray", k: int, where: str | None, exact: bool) -> list[list[SearchHit]]:
+    def _nearest_of(self, queries: "np.ndarray", k: int, where: str | None, plan: Plan) -> list[list[SearchHit]]:
         kind, several = self.facts.similarity, len(queries) > 1
         # Of several queries in one search Lance says in a column of its own which a row answers.
         shown = [*self.facts.schema.names, "_distance"]
 
         def nearest(table: Any) -> "pa.Table":
             found = table.search(queries if several else queries[0], vector_column_name="vector").distance_type(kind)
-            found = found.select(shown).limit(k).nprobes(PROBES).refine_factor(REFINE)
-            if exact:
-                found = found.bypass_vector_index()
+            found = found.select(shown).limit(k)
+            found = found.bypass_vector_index() if plan.exact else found.nprobes(plan.probes).refine_factor(REFINE)
             if where is not None:
                 found = found.where(self._sql(where), prefilter=True)
             return found.to_arrow()

@@ -14,6 +14,7 @@ from zoo.errors import ArgumentError, IndexStateError, ZooError
 from zoo.index import generations
 from zoo.index.base import FACTS, IndexFacts, SearchHit, a_query, checked_queries, checked_rows
 from zoo.index.locks import Lease, make_folder, writers_lock
+from zoo.index.planning import Plan
 from zoo.strangers.folders import Place
 from zoo.strangers.made import made_here, mark
 
@@ -149,8 +150,19 @@ class Store(abc.ABC):
         """
         self._check_open()
         queries, single = checked_queries(query, self.facts)
-        found = self._nearest(queries, k, where, exact) if len(queries) else []
+        if not len(queries):
+            return []
+        plan = self._plan(where, exact)
+        found = self._nearest(queries, k, where, plan)
+        if not plan.exact and plan.filtered and any(len(hits) < min(k, plan.matches) for hits in found):
+            found = self._nearest(queries, k, where, self._plan(where, exact=True))
         return found[0] if single else found
+
+    @checked(where=optional(text), exact=flag)
+    def explain(self, where: str | None = None, *, exact: bool = False) -> Plan:
+        """How `search` would look for what it is asked; `str` of it says so in a sentence."""
+        self._check_open()
+        return self._plan(where, exact)
 
     @checked(columns=texts, where=optional(text))
     def rows(self, columns: Sequence[str], where: str | None = None) -> "pa.Table":
@@ -216,7 +228,11 @@ class Store(abc.ABC):
     def _count(self, where: str | None) -> int: ...
 
     @abc.abstractmethod
-    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, exact: bool) -> list[list[SearchHit]]:
+    def _plan(self, where: str | None, exact: bool) -> Plan:
+        """How a search with this filter is done."""
+
+    @abc.abstractmethod
+    def _nearest(self, queries: "np.ndarray", k: int, where: str | None, plan: Plan) -> list[list[SearchHit]]:
         """Of each checked query, float32 `(n, dim)` with at least one, its results."""
 
     @abc.abstractmethod
