@@ -10,7 +10,7 @@ import pytest
 import zoo
 from zoo.cli import main
 from zoo.publishing.certificate import verify
-from zoo.quantizing import Loss
+from zoo.quantizing import Loss, loss_of
 
 ROWS = 30
 
@@ -33,7 +33,7 @@ def test_few_queries_are_refused_and_written_by_force(
     command = ["quantize", "model", "--calibrate", "texts.txt", "--measure", "pairs.csv", "--out", "small"]
     assert main(command) == 1
     out, err = capsys.readouterr()
-    assert "recall@1 query → positive" in out
+    assert "hit@1 query → positive" in out
     assert f"not written: pairs all has {ROWS} queries, and 1,000 are needed" in err
     assert not Path("small").exists()
     assert main([*command, "--force", "--json"]) == 0
@@ -45,7 +45,7 @@ def test_few_queries_are_refused_and_written_by_force(
     assert [dict(row) for row in model.quantized.measured] == [
         {key: value for key, value in row.items() if key != "accepted"} for row in rows
     ]
-    assert {row["metric"] for row in json.loads(Path("small/results.json").read_text())} == {"recall@1"}
+    assert {row["metric"] for row in json.loads(Path("small/results.json").read_text())} == {"hit@1"}
     report = verify(Path("small"), loaders=["zoo"], batch_sizes=(1, 3))
     assert report.passed, report.reason
     assert main([*command, "--force"]) == 2
@@ -76,4 +76,19 @@ def test_a_certificate_of_a_float32_model_allows_no_more_than_before(place: Path
     ],
 )
 def test_what_is_accepted(queries: int, float32: float, int8: float, low: float, high: float, accepted: bool) -> None:
-    assert Loss("pairs", "recall@1", queries, float32, int8, low, high).accepted is accepted
+    assert Loss("pairs", "hit@1", queries, float32, int8, low, high).accepted is accepted
+
+
+def test_queries_with_several_right_answers_count_whole() -> None:
+    """One of two right answers comes first: that is a hit, of which recall@1 would make a half."""
+    model = zoo.build_model("text-test")
+    queries = [zoo.Item(text=f"query {row // 2}") for row in range(8)]
+    targets = [zoo.Item(text=f"query {row // 2}" + " and more" * (row % 2)) for row in range(8)]
+    quantized = zoo.quantize(model, [item.text for item in queries + targets])
+    forward, backward = loss_of(model, quantized, queries, targets)
+    assert (forward.queries, backward.queries) == (4, 8)
+    assert {forward.float32, forward.int8} <= {0.0, 0.25, 0.5, 0.75, 1.0}
+    assert forward.low <= forward.int8 - forward.float32 <= forward.high
+    same = loss_of(model, model, queries, targets)
+    assert [(one.low, one.high) for one in same] == [(0.0, 0.0)] * 2
+    assert same[0].float32 == forward.float32

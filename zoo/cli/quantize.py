@@ -3,7 +3,7 @@
 The linear layers and convolutions become 8-bit integers. --calibrate names real inputs, of each kind that the model reads: a folder of
 images, a file of texts, a table, or pack:NAME; some hundreds are chosen evenly. A part of the model that sees fewer than 8 stays float32.
 
-Then it is measured what that costs: recall@1 both ways over the pairs of --measure, in float32 and in int8, over the same queries (the
+Then it is measured what that costs: hit@1 both ways (is the first result right) over the pairs of --measure, in float32 and in int8, over the same queries (the
 test rows, else the validation rows, else all; an input of these is not calibrated on as long as enough others are there). The model is written if every
 figure loses half a point at most, or the 95 % interval of its paired difference holds 0, over 1,000 queries or more. Else nothing
 is written, unless you say --force.
