@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
+READY_ALL := $(VENV)/.ready-all
 PHOTOS ?=
 PORT ?=
 PYTEST_ARGS ?=
@@ -32,6 +33,11 @@ $(READY_DOCS): $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs]'
 	touch $@
 
+# What computes encoders in place of torch is no part of `all`, and its tests are skipped without it.
+$(READY_ALL): $(READY_DOCS)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,openvino,onnx]'
+	touch $@
+
 demo: $(READY)  ## search photos by text in the browser: `make demo PHOTOS=~/Pictures`
 	$(BIN)/zoo demo zoo-mini $(if $(PHOTOS),--photos "$$PHOTOS") $(if $(PORT),--port $(PORT))
 
@@ -41,7 +47,7 @@ test: $(READY) browser  ## everything but slow, gpu and hub tests, in three proc
 test-fast: $(READY)  ## the files named in FAST, in less than a minute: for the edit loop
 	$(BIN)/python -m pytest $(PARALLEL) $(FAST:%=tests/%.py) $(PYTEST_ARGS)
 
-test-all: $(READY_DOCS) browser  ## slow tests too, the site and the notebooks among them
+test-all: $(READY_ALL) browser  ## slow tests too, the site, the notebooks and the backends among them
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not gpu and not hub' $(PYTEST_ARGS)
 
 bench: $(READY)  ## speed and memory side by side with open_clip, transformers and sentence-transformers

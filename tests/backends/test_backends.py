@@ -8,8 +8,13 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -17,6 +22,7 @@ import torch
 
 import zoo
 from tests.backends.script import TorchScript
+from tests.house import PROJECT
 from zoo.backends import base, check_backend, list_backends, run_by
 from zoo.backends.cache import home
 from zoo.cli import main
@@ -114,13 +120,42 @@ def kinds_in(backend: str, folder: Path) -> bool:
 def test_runtimes_give_the_vectors_of_torch(backend: str) -> None:
     for package in base.get_backend(backend).packages:
         pytest.importorskip(package)
-    check_equal(backend, [*NAMES, "siglip-test", "bge-m3-test"])
-    # Of padding that no token of a window sees, OpenVINO's softmax makes NaN, and ONNX Runtime's none.
-    if backend == "openvino":
-        with pytest.raises(BackendError, match="modernbert-test is refused in openvino: its vectors differ"):
-            run_by(zoo.build_model("modernbert-test"), backend)
-    else:
-        check_equal(backend, ["modernbert-test"])
+    check_equal(backend, [*NAMES, "siglip-test", "bge-m3-test", "modernbert-test", "qwen3-embedding-test"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+def test_commands_that_answer_start_with_a_runtime(backend: str, saved: Path) -> None:
+    for package in (*base.get_backend(backend).packages, "gradio", "uvicorn"):
+        pytest.importorskip(package)
+    wanted = zoo.load_model(saved).encode("a cat")
+    for command, ready in (("serve", "/v1 "), ("demo", "is ready: open")):
+        options = [str(saved), "--backend", backend, "--port", "0", *(["--no-samples"] if command == "demo" else [])]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zoo", command, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+        )
+        try:
+            line = next((line for line in process.stdout if ready in line), "")
+            assert line, process.stderr.read()
+            url = re.search(r"http://[\d.:]+", line)[0]
+            if command == "serve":
+                body = json.dumps({"input": "a cat"}).encode()
+                request = Request(f"{url}/v1/embeddings", body, {"Content-Type": "application/json"})
+                with urlopen(request, timeout=60) as answer:
+                    found = json.loads(answer.read())["data"][0]["embedding"]
+                assert np.abs(np.array(found) - wanted.numpy()).max() < 1e-5
+            else:
+                assert urlopen(url, timeout=60).status == 200
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+            assert f"backend text: {backend}, at most" in errors
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_a_folder_is_loaded_with_a_backend_and_exported_once(saved: Path, script: type[TorchScript]) -> None:
@@ -259,6 +294,30 @@ def test_a_model_of_a_backend_is_saved(saved: Path, tmp_path: Path) -> None:
     model = zoo.load_model(saved, backend="script")
     again = zoo.load_model(model.save_pretrained(tmp_path / "again"))
     assert torch.allclose(again.encode(TEXTS), model.encode(TEXTS), atol=1e-5)
+
+
+def test_other_outputs_are_torchs_beside_a_backend() -> None:
+    model = zoo.build_model("bge-m3-test")
+    wanted = model.encode_outputs(TEXTS)
+    found = run_by(model, "script").encode_outputs(TEXTS)
+    assert model.towers[0].compiled is not None
+    assert torch.equal(found.dense, wanted.dense)
+    assert (model.encode(TEXTS) - wanted.dense).abs().max() < 1e-5
+
+
+def test_a_folder_of_vectors_is_continued_with_another_backend(saved: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "texts.txt", tmp_path / "vectors"
+    texts = ["a cat", "a dog", "a red boat", "two dogs in the snow"]
+    source.write_text("\n".join(texts[:2]))
+    zoo.embed_dataset(saved, source, out)
+    source.write_text("\n".join(texts))
+    report = zoo.embed_dataset(saved, source, out, backend="script")
+    assert (report.added, report.unchanged) == (2, 2)
+    plain = zoo.load_model(saved)
+    index = zoo.open_index(out, model=plain)
+    for text in texts:
+        (hit,) = index.search(plain.encode_document(text), k=1)
+        assert hit.score == pytest.approx(1.0, abs=1e-5)
 
 
 def test_commands_take_a_backend(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
