@@ -25,6 +25,10 @@ BACKBONES = {
     "gte": {**STILL, "rope_parameters": {"rope_type": "linear", "rope_theta": 320.0, "factor": 1.2}},
     "modernbert": {"local_attention": 6, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     | {"cls_token_id": 1, "sep_token_id": 2},
+    "qwen2": {"num_key_value_heads": 2},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+    "llama": {"num_key_value_heads": 4, "is_causal": False},
+    "mistral": {"num_key_value_heads": 2, "is_causal": False, "sliding_window": None},
 }
 LENGTHS = [9, 4, 12, 4, 1, 9]
 
@@ -116,3 +120,12 @@ def test_prompts_that_are_not_pooled_stay_with_their_texts() -> None:
     tokens = encoder(batch)
     assert torch.equal(tokens.mask, batch["pooled"])
     torch.testing.assert_close(tokens.states[tokens.mask], padded(encoder, batch)[tokens.mask], atol=1e-5, rtol=1e-5)
+
+
+def test_a_decoders_windows_are_transformers_to_count() -> None:
+    encoder = encoder_of("mistral", is_causal=True, sliding_window=6).eval()
+    batch = batch_of(encoder, LENGTHS)
+    with torch.no_grad():
+        assert not was_packed(encoder, batch)
+        encoder.limit(6)
+        assert was_packed(encoder, batch_of(encoder, [6, 3]))

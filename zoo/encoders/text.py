@@ -19,7 +19,9 @@ from zoo.inputs.item import Item, Tokens
 
 PACKED = "zoo_packed"
 # Backbones whose positions can be given and whose attention sees nothing but its own sequence.
-PACKABLE = {"bert": 0, "electra": 0, "gte": 0, "modernbert": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+_ENCODERS = {"bert": 0, "electra": 0, "gte": 0, "modernbert": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+_DECODERS = dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), 0)
+PACKABLE = {**_ENCODERS, **_DECODERS}
 # Backbones of which one half is built, where AutoModel would build the decoder too.
 HALVES = {"mt5": "MT5EncoderModel", "t5": "T5EncoderModel", "umt5": "UMT5EncoderModel"}
 # Where the length of a token's state has another name in the configuration.
@@ -66,6 +68,8 @@ class TransformersText(Encoder):
             backbone = cls.from_config(settings) if hasattr(cls, "from_config") else cls(settings)
         if getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None  # ours pools; an unused layer would only be carried along
+        if getattr(backbone.config, "use_cache", False):
+            backbone.config.use_cache = False  # a decoder's keys and values, which nobody reads again
         self.settings, self.max_tokens, self.lower, self.padding_side = dict(config), max_tokens, lower, padding_side
         self.backbone, self.pool_prompt = backbone, pool_prompt
         self.width = getattr(backbone.config, WIDTHS.get(backbone.config.model_type, "hidden_size"))
@@ -203,8 +207,15 @@ class TransformersText(Encoder):
 
     @property
     def _packs(self) -> bool:
-        """Whether texts can be read as one long row: dropout of the attention is drawn for each text apart."""
+        """Whether texts can be read as one long row: dropout of the attention is drawn for each text apart, and a decoder's windows are
+        transformers' to count.
+        """
         config = self.backbone.config
+        if (
+            config.model_type in _DECODERS
+            and (getattr(config, "sliding_window", None) or self.max_tokens) < self.max_tokens
+        ):
+            return False
         dropped = self.training and any(getattr(config, name, 0) for name in ATTENTION_DROPOUT)
         return self._offset is not None and not dropped
 
@@ -294,21 +305,29 @@ def _packed_attention(
 ) -> tuple[Tensor, None]:
     """Attention inside each text of a packed row; texts of equal length that follow each other share one call."""
     if zoo_runs is None:
-        out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout_p=dropout, scale=scaling)
-        return out.transpose(1, 2).contiguous(), None
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        if attention_mask is not None and torch.jit.is_tracing():
+            # A place of the padding may have nothing in its window, of which other runtimes make NaN: it sees itself.
+            where = torch.arange(query.shape[2], device=query.device)
+            attention_mask = attention_mask | (where[:, None] == where)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     heads, width = query.shape[1], query.shape[3]
+    # As transformers' masks have it: a decoder's configuration may say that it sees both ways.
+    causal = getattr(module, "is_causal", False) and getattr(module.config, "is_causal", True)
+    shared = key.shape[1] != heads  # keys and values of several heads
     parts, start = [], 0
     for length, count in zoo_runs:
         stop = start + length * count
         # (heads, count · length, width) → (count, heads, length, width): texts of one length
         # are a batch without padding.
-        q, k, v = (x[0, :, start:stop].view(heads, count, length, width).transpose(0, 1) for x in (query, key, value))
+        q, k, v = (x[0, :, start:stop].view(-1, count, length, width).transpose(0, 1) for x in (query, key, value))
         window = None
         if sliding_window is not None and length > sliding_window:
             where = torch.arange(length, device=query.device)
             # transformers hands over ModernBERT's radius plus one, as flash attention counts it: so <, not <=.
             window = (where[:, None] - where).abs() < sliding_window
-        part = F.scaled_dot_product_attention(q, k, v, window, scale=scaling)
+        part = F.scaled_dot_product_attention(q, k, v, window, scale=scaling, is_causal=causal, enable_gqa=shared)
         parts.append(part.transpose(1, 2).reshape(count * length, heads, width))
         start = stop
     return torch.cat(parts)[None], None
