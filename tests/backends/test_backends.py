@@ -329,3 +329,12 @@ def test_commands_take_a_backend(saved: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["search", str(out), "a dog"]) == 0
     assert main(["encode", "a cat", "--model", str(saved), "--backend", "nonesuch"]) == 2
     assert "no such backend" in capsys.readouterr().err
+    data = tmp_path / "pairs.csv"
+    data.write_text("query,positive\na cat,an animal that purrs\nwhy?,because\na boat,it swims\n")
+    exported = TorchScript.exported
+    assert main(["eval", str(saved), "--data", str(data), "--backend", "script", "--json"]) == 0
+    assert TorchScript.exported == exported  # the program of before: the same weights
+    assert main(["eval", f"{saved}@backend=nonesuch", "--data", str(data)]) == 2
+    assert "no such backend" in capsys.readouterr().err
+    assert main(["eval", f"{saved}@backend=script", "--data", str(data), "--backend", "auto"]) == 2
+    assert "backend is said twice" in capsys.readouterr().err

@@ -222,16 +222,16 @@ def _measure_data(arguments: argparse.Namespace) -> int:
     if arguments.pairs or arguments.mixed:
         raise ZooError("--pairs and --mixed are of one model, without --data; several models are compared by --data")
     packs = _names_in(arguments.tasks or "")
-    for option, value in (("--backend", arguments.model_backend != "torch"), ("--pixels", arguments.pixels)):
-        if value:
-            raise ZooError(
-                f"{option} is of one model, without --data; beside it write NAME@pixels=scaled, or leave it out"
-            )
     if others := [name for name in packs if name not in NAMES]:
         raise ZooError(
             f"--tasks {others[0]}: beside --data, or of several models, {', '.join(NAMES)} are measured; other tasks one model at a time"
         )
-    named, several = contenders_of(arguments.models), len(arguments.models) > 1
+    backend = None if arguments.model_backend == "torch" else arguments.model_backend
+    options = {"backend": backend, "pixels": arguments.pixels}
+    named, several = (
+        [one.with_settings(**options) for one in contenders_of(arguments.models)],
+        len(arguments.models) > 1,
+    )
     check_out(arguments.out, several)
     found = compared(arguments, named, questions_of(arguments, packs), packs)
     write_out(arguments.out, found, several)

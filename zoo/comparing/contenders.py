@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.embedder import Embedder
 
 WHOLE = ("dim", "layers")  # settings that are whole numbers
-SETTINGS = (*WHOLE, "revision", "region", "pixels", "against")
+SETTINGS = (*WHOLE, "revision", "region", "pixels", "against", "backend")
 _SET = re.compile(r"(?P<name>.+)@(?P<settings>[a-z_]+=[^@]*)", re.DOTALL)
 
 
@@ -50,6 +50,17 @@ class Contender:
         if hasattr(named, "encode_stream") and hasattr(named, "spec"):
             return cls(named.spec.name, None, {}, named)
         raise ArgumentError(f"models must be names, folders or open models, not {named!r:.60} ({type(named).__name__})")
+
+    def with_settings(self, **settings: Any) -> "Contender":
+        """The same with more of `SETTINGS`; those that are None are left out.
+
+        Raises:
+            ArgumentError: it has one of them already.
+        """
+        added = {name: value for name, value in settings.items() if value is not None}
+        if twice := sorted(added.keys() & self.settings.keys()):
+            raise ArgumentError(f"{self.word}: {twice[0]} is said twice; say it once")
+        return replace(self, settings={**self.settings, **added})
 
     @property
     def word(self) -> str:
