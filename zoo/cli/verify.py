@@ -54,11 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
     from zoo.publishing.certificate import BATCHES, DTYPES
     from zoo.publishing.exports import LOADERS
 
-    if (reranker := _reranker_folder(arguments.name)) is not None:
-        return _run_reranker(arguments, reranker)
-    where = source(arguments.name)
-    if arguments.write:
-        return _write(where, arguments.ignore)
     options = {
         "loaders": _listed(arguments.loaders, LOADERS, "--loaders"),
         "dtypes": ("float32",) if arguments.quick else _listed(arguments.dtypes, DTYPES, "--dtypes") or DTYPES,
@@ -66,8 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
         "trust_remote_code": arguments.trust_remote_code,
         "ignore": arguments.ignore,
     }
-    if arguments.trust_remote_code and isinstance(where, str) and "@" not in where:
+    if arguments.trust_remote_code and "@" not in arguments.name and not Path(arguments.name).expanduser().is_dir():
         raise ZooError("--trust-remote-code runs code of the repository: pin it with hf:ORG/REPO@<full commit>")
+    if (reranker := _reranker_folder(arguments.name)) is not None:
+        return _run_reranker(arguments, reranker)
+    where = source(arguments.name)
+    if arguments.write:
+        return _write(where, arguments.ignore)
     say = _progress if sys.stderr.isatty() else lambda message: None
     return _told(certificate.verify(where, **options, say=say), arguments)
 
@@ -96,10 +96,10 @@ def _run_reranker(arguments: argparse.Namespace, folder: "Path") -> int:
     from zoo.publishing.certificate.scores import BATCHES, verify_scores, write_scores
     from zoo.reranking import load_reranker
 
-    for option in ("loaders", "dtypes"):
+    for option in ("loaders", "dtypes", "trust_remote_code"):
         if getattr(arguments, option):
             raise ZooError(
-                f"--{option} is of embedders; scores of a reranker are compared by the zoo in float32: leave it out"
+                f"--{option.replace('_', '-')} is of embedders; scores of a reranker are compared by the zoo in float32: leave it out"
             )
     if arguments.write:
         if arguments.name.startswith("hf:"):
