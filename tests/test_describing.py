@@ -37,7 +37,7 @@ def test_dir_shows_what_is_ours_and_each_of_it_is_there(model):
     assert {"encode", "encode_query", "encode_stream", "rank", "spec", "towers", "device", "to", "eval"} <= set(names)
     assert not {name for name in names if name.startswith("_")}
     assert not {"register_forward_hook", "zero_grad", "half", "training", "T_destination"} & set(names)
-    assert len(names) < 40
+    assert len(names) < 45
     for name in names:
         getattr(model, name)
     assert model.state_dict(), "what is not shown works all the same"

@@ -165,6 +165,8 @@ ROWS: dict[str, set[str]] = {
         "tables",
     },
     "benching": {
+        "strangers",
+        "encoders",
         "allocator",
         "arguments",
         "backends",

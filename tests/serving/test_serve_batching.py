@@ -177,7 +177,9 @@ def test_a_request_ends_with_its_time_and_leaves_nothing_behind(model, gates):
         assert served.call("GET", "/health").status == 503  # the model's thread is stuck
         gate.open()
         until(lambda: served.batcher._waiting == 0)
-        assert served.call("GET", "/health").status == 200
+        until(
+            lambda: served.call("GET", "/health").status == 200
+        )  # it asks the model, which has 0.3 s on a busy machine too
 
 
 def test_a_client_that_hangs_up_is_dropped(model, gates):

@@ -1,6 +1,6 @@
 """PairModel: a reranker as the trainer's steps see a model, whose items are pairs and whose vectors are logits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,10 @@ class PairEncoder:
     def __init__(self, reranker: Reranker) -> None:
         self._reranker = reranker
         self.batch_budget, self.length = reranker.encoder.batch_budget, reranker.encoder.length
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """By which a batch is sized for the device that the reranker is on."""
+        return self._reranker.parameters()
 
     def collate(self, reads: Sequence[Any]) -> dict[str, Tensor]:
         return self._reranker.collate(reads)

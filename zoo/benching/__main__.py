@@ -14,6 +14,7 @@ from zoo.allocator import keep_freed
 from zoo.benching.job import Alone, Job
 from zoo.errors import ZooError
 from zoo.machine import cores
+from zoo.strangers.terminal import clean_output
 
 
 def main(asked: dict[str, Any]) -> dict[str, Any]:
@@ -51,9 +52,15 @@ def _bar(total: int) -> Callable[[], object]:
     return step
 
 
-if __name__ == "__main__":
+@clean_output()
+def answer() -> None:
+    """Reads one job, and answers it."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is no answer
     with contextlib.closing(answers):
         print(json.dumps(main(json.load(sys.stdin))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    answer()

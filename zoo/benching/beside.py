@@ -145,6 +145,8 @@ def _transformers(_: Candidate, place: Where, device: str) -> dict[str, Call]:
     import torch
     from transformers import AutoModel, AutoProcessor, AutoTokenizer
 
+    from zoo.encoders.transformers_dual import DUALS
+
     _quiet()
 
     options: dict[str, Any] = {"revision": place.revision} if place.folder is None else {}
@@ -159,7 +161,7 @@ def _transformers(_: Candidate, place: Where, device: str) -> dict[str, Call]:
 
         @torch.inference_mode()
         def captions(values: list[str]) -> Any:
-            padding = {"padding": "max_length" if "siglip" in model.config.model_type else True, "truncation": True}
+            padding = {"padding": "max_length" if DUALS[model.config.model_type].fills else True, "truncation": True}
             reads = (processor(text=some, return_tensors="pt", **padding).to(device) for some in _batches(values))
             return torch.cat([_pooled(model.get_text_features(**read)).cpu() for read in reads])
 

@@ -86,7 +86,7 @@ class Embedder(WithOutputs, WithPhotos, WithSpans, nn.Module):
         self._region_rule = rule_of(region_rule or MaskedCrop())
         self._routed: tuple[Routes, ...] = ()
         self._made_of: tuple[Any, ...] = ()  # the routes
-        self.eval_mode, self.room = EvalMode(), Room()
+        self.eval_mode, self._room = EvalMode(), Room()
 
     def train(self, mode: bool = True) -> "Embedder":
         """Training or eval mode, for what the caller runs: the forward passes of `encode` and its variants are always in eval

@@ -177,7 +177,7 @@ def _rows(model: "Embedder", tower: "Tower", reads: list[Any], wanted: tuple[str
             found = {name: tensor.cpu() for name, tensor in tower.forward_outputs(batch, wanted).items()}
         return _split(found, len(some), model.spec)
 
-    parts = halved(run, reads, model.device, partial(model.room.ran_out, tower.encoder))
+    parts = halved(run, reads, model.device, partial(model._room.ran_out, tower.encoder))
     return [row for part in parts for row in part]
 
 

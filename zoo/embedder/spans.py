@@ -196,5 +196,5 @@ def _vectors(
         rows = found.clone().split([len(read.spans) for read in some])  # autograd takes no tensor of inference mode
         return [row if usable(row, model.spec.similarity).all() else not_finite() for row in rows]
 
-    parts = halved(run, reads, model.device, partial(model.room.ran_out, tower.encoder))
+    parts = halved(run, reads, model.device, partial(model._room.ran_out, tower.encoder))
     return [row for part in parts for row in part]

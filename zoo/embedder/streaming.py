@@ -244,7 +244,7 @@ def _finish(
 
     for position, tower in enumerate(model.routes):
         mine = [(index, read) for index, t, read in reads if t == position]
-        most = partial(model.room.most, tower.encoder)
+        most = partial(model._room.most, tower.encoder)
         for whole in batches(mine, tower.encoder, batch_size, model.device, most):
             for batch, vectors in _embedded(model, tower, whole, batch_size, embed):
                 if isinstance(vectors, Returning):
@@ -327,7 +327,7 @@ def launched(model: "Embedder", tower: "Reader", reads: list[Any], batch_size: i
         with model.eval_mode.during_pass(tower), torch.inference_mode():
             return Returning(tower(to_device(tower.encoder.collate(some), model.device)))
 
-    returning = halved(run, reads, model.device, lambda some: model.room.ran_out(tower.encoder, some))
+    returning = halved(run, reads, model.device, lambda some: model._room.ran_out(tower.encoder, some))
     if len(returning) == 1:
         return returning[0]
     parts = [part.get() for part in returning]

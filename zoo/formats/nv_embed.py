@@ -72,9 +72,10 @@ class NvEmbed(OfTypes):
         config = folder_config(folder, opening.allow_pickle, trust_remote_code=True)
         config = read(config, known.MODEL, where, opening.ignore)
         settings = _part(config, "text_config", where)
-        if settings.get("model_type", "mistral") not in BACKBONES:
+        stated = settings.get("model_type", BACKBONES[0])
+        if stated not in BACKBONES:
             raise UnrecognisedCheckpointError(
-                f"{where}: the text_config is of the type {settings['model_type']!r}; NV-Embed is one of {', '.join(BACKBONES)}"
+                f"{where}: the text_config is of the type {stated!r}; NV-Embed is one of {', '.join(BACKBONES)}"
             )
         # The authors' mask lets a token see the whole text, window or not.
         settings = {**settings, "model_type": "mistral", "sliding_window": None}

@@ -206,8 +206,8 @@ class Snapshot:
         found = [self.facts.schema.empty_table()]
         ends = np.searchsorted(numbers, [segment.stop for segment in self.segments])
         for segment, start, end in zip(self.segments, [0, *ends], ends, strict=False):
-            if start < end:
-                found.append(segment.table.take(pa.array(numbers[start:end] - segment.start)))
+            # Slices: Arrow's `take` knows no columns of string views.
+            found += [segment.table.slice(number - segment.start, 1) for number in numbers[start:end].tolist()]
         return rows_of(pa.concat_tables(found))
 
     def id_of(self, number: int) -> str:
