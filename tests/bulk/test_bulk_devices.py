@@ -109,8 +109,9 @@ def test_errors_come_with_their_kind_and_reason(saved, tmp_path):
         list(Devices(["cpu"], tmp_path, {}, {}).stream(["a text"]))
 
 
-def test_a_killed_job_goes_on(saved, tmp_path):
+def test_a_killed_job_goes_on(saved, tmp_path, monkeypatch):
     source = make_table(tmp_path / "t.csv", 60)
+    monkeypatch.setattr("zoo.bulk.run.REPORT_EVERY", 0.0)  # seconds: `stop` is called after every input
 
     def stop(done, total):
         if done >= 30:
