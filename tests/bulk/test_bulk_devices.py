@@ -83,6 +83,7 @@ def test_a_process_that_dies_is_begun_anew(saved, tmp_path):
     assert all(worker.process is None for worker in workers._workers)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_on_the_same_inputs_again_and_again(saved, monkeypatch):
     class Deadly:
         def __reduce__(self):
@@ -148,6 +149,7 @@ def test_what_does_not_go_with_several_devices(saved, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_the_command(saved, tmp_path, capsys):
     from zoo.cli import main
 
