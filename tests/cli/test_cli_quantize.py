@@ -52,6 +52,25 @@ def test_few_queries_are_refused_and_written_by_force(
     assert "small is not empty" in capsys.readouterr().err
 
 
+def test_what_cannot_be_read_costs_nobody_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    zoo.build_model("image-test").save_pretrained(tmp_path / "model")
+    (tmp_path / "images").mkdir()
+    for shade in range(10):
+        Image.new("RGB", (40, 30), (20 * shade, 90, 200)).save(tmp_path / "images" / f"{shade}.png")
+    whole = (tmp_path / "images" / "3.png").read_bytes()
+    (tmp_path / "images" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "images" / "none.jpg").write_text("no image")
+    rows = "".join(f"images/{shade}.png,images/{shade}.png\n" for shade in range(10))
+    (tmp_path / "pairs.csv").write_text(f"query_image,positive_image\n{rows}")
+    words = ["--calibrate", str(tmp_path / "images"), "--measure", str(tmp_path / "pairs.csv")]
+    assert main(["quantize", str(tmp_path / "model"), *words, "--out", str(tmp_path / "out"), "--force"]) == 0
+    said = capsys.readouterr().err
+    assert "left out of calibration, 2 that cannot be read; the first: " in said
+    assert zoo.load_model(tmp_path / "out").quantized.calibrated == {"image": 10}
+
+
 def test_a_certificate_of_a_float32_model_allows_no_more_than_before(place: Path, tmp_path: Path) -> None:
     from zoo.publishing import certificate
 

@@ -1,7 +1,8 @@
 """Make a model int8: smaller, and several times as fast on a CPU.
 
 The linear layers and convolutions become 8-bit integers. --calibrate names real inputs, of each kind that the model reads: a folder of
-images, a file of texts, a table, or pack:NAME; some hundreds are chosen evenly. A part of the model that sees fewer than 8 stays float32.
+images, a file of texts, a table, or pack:NAME; some hundreds are chosen evenly, and what cannot be read is left out and told. A part of
+the model that sees fewer than 8 stays float32.
 
 Then it is measured what that costs: hit@1 both ways (is the first result right) over the pairs of --measure, in float32 and in int8, over the same queries (the
 test rows, else the validation rows, else all; an input of these is not calibrated on as long as enough others are there). The model is written if every
@@ -34,7 +35,7 @@ from zoo.cli._shared import (
     source,
     waiting,
 )
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
     from zoo.embedder import Embedder
@@ -98,7 +99,11 @@ def run(arguments: argparse.Namespace) -> int:
     tables = [one.pairs for one in sides]
     with waiting(f"loading {arguments.model}"), settings_to_ignore(arguments.ignore, *tables) as settings:
         model = load_model(name, device="cpu", ignore=settings)
-    inputs = _chosen([item for one, told in opened for item in _items(told, model)], sides, arguments.count)
+    lost: list[Exception] = []
+    inputs = _chosen([item for _, told in opened for item in _items(told, model, lost)], sides, arguments.count, lost)
+    inputs = _readable(inputs, model, lost)
+    if lost:
+        print(f"left out of calibration, {len(lost):,} that cannot be read; the first: {lost[0]}", file=sys.stderr)
     with waiting(f"calibrating on {len(inputs):,} inputs"):
         made = quantize(model, inputs, source=", ".join(shown_source(one) for one in arguments.calibrate))
     print(
@@ -137,18 +142,40 @@ def _opened(arguments: argparse.Namespace, given: str) -> Any:
     return told
 
 
-def _items(told: Any, model: "Embedder") -> "list[Item]":
-    """The inputs of a source that can be read."""
+def _items(told: Any, model: "Embedder", lost: list[Exception]) -> "list[Item]":
+    """The inputs of a source; why others of it are none is added to `lost`."""
     from zoo.inputs.item import as_item
 
     if isinstance(told, Sides):
         return [*told.queries, *told.targets]
-    chosen = told.choose([], None, model.spec.modalities)
-    return [as_item(record.value) for record in chosen.records() if record.error is None]
+    found = []
+    for record in told.choose([], None, model.spec.modalities).records():
+        try:
+            if record.error is not None:
+                raise record.error
+            found.append(as_item(record.value))
+        except InputError as error:
+            lost.append(error)
+    return found
 
 
-def _chosen(items: "Sequence[Item]", sides: Sequence[Sides], count: int) -> "list[Item]":
-    """Of each kind up to `count` inputs, evenly; those that are measured only where too few others are there."""
+def _readable(items: "Sequence[Item]", model: "Embedder", lost: list[Exception]) -> "list[Item]":
+    """Those that the model can read, so that one damaged file does not cost the others; why the rest cannot be is added to `lost`."""
+
+    encoders, found = [reader.encoder for reader in model.routes], []
+    for item in items:
+        try:
+            encoders[model.route_index(item)].prepare_prompted(item, "")
+        except InputError as error:
+            lost.append(error)
+        else:
+            found.append(item)
+    return found
+
+
+def _chosen(items: "Sequence[Item]", sides: Sequence[Sides], count: int, lost: list[Exception]) -> "list[Item]":
+    """Of each kind up to `count` inputs, evenly; those that are measured only where too few others are there. Why an input has no content
+    is added to `lost`."""
     from zoo.inputs.identity import Contents
     from zoo.quantizing.making import FEWEST
 
@@ -156,7 +183,10 @@ def _chosen(items: "Sequence[Item]", sides: Sequence[Sides], count: int) -> "lis
     measured = {contents.number(item) for one in sides for item in (*one.queries, *one.targets)}
     kinds: dict[frozenset[str], dict[int, Item]] = {}
     for item in items:
-        kinds.setdefault(frozenset(item.modalities), {}).setdefault(contents.number(item), item)
+        try:
+            kinds.setdefault(frozenset(item.modalities), {}).setdefault(contents.number(item), item)
+        except InputError as error:
+            lost.append(error)
     found = []
     for kind, distinct in kinds.items():
         held_out = [item for number, item in distinct.items() if number not in measured]
